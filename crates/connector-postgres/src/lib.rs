@@ -1,0 +1,1 @@
+//! PostgreSQL as a source: pgoutput, watermarked snapshot, value modes

@@ -1,0 +1,1 @@
+//! Salesforce as a sink: sessions, describe, sObject Collections, error table

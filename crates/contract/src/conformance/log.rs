@@ -1,0 +1,1 @@
+//! The suite that every implementer of `log`'s trait runs.

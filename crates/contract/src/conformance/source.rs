@@ -1,0 +1,1 @@
+//! The suite that every implementer of `source`'s trait runs.

@@ -1,0 +1,1 @@
+//! Budgets to permits: pure arithmetic over an injected clock

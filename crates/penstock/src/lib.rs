@@ -1,0 +1,1 @@
+//! Moves changes between PostgreSQL and Salesforce, in order, and proves it

@@ -1,0 +1,1 @@
+//! Where records move: window, batches, settlement, checkpoints

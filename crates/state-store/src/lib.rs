@@ -1,0 +1,1 @@
+//! What Penstock remembers: checkpoints, ledgers, indexes, in SQLite

@@ -1,0 +1,1 @@
+//! Fixtures, fault queues and real servers for tests
