@@ -1,1 +1,5 @@
-//! Where records move: window, batches, settlement, checkpoints
+//! Where records move: window, batches, settlement, checkpoints.
+//!
+//! What this crate refuses to know: sources, sockets, files; it sees the log, the state and the sinks through `contract`.
+
+pub mod spec;
