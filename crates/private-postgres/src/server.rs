@@ -248,7 +248,7 @@ impl Server {
             let port_taken = cause.contains("Address already in use") || cause.contains("could not bind");
             // Backends of a killed server hold its shared memory for some moments.
             let old_memory = cause.contains("shared memory block") || cause.contains("lock file");
-            if !old_memory && !(port_taken && self.options.port.is_none()) {
+            if !(old_memory || port_taken && self.options.port.is_none()) {
                 break;
             }
             if port_taken {
