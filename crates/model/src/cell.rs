@@ -1,5 +1,6 @@
 //! One field of a row on its way to a target.
 
+use crate::number::Number;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -22,6 +23,3 @@ pub enum FieldValue {
     Number(Number),
     Text(Arc<str>),
 }
-
-/// The literal digits of a JSON number.
-pub type Number = serde_json::Number;
