@@ -3,3 +3,4 @@
 //! What this crate refuses to know: sources, sockets, files; it sees the log, the state and the sinks through `contract`.
 
 pub mod spec;
+pub mod window;
