@@ -1,1 +1,7 @@
-fn main() {}
+//! `penstock`: see `penstock --help`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(penstock::main())
+}

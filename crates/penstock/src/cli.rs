@@ -1,0 +1,213 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Moves changes between PostgreSQL and Salesforce, in order, inside Salesforce's limits, with nothing lost, and proves it.
+#[derive(Debug, Parser)]
+#[command(name = "penstock", version, propagate_version = true, max_term_width = 110)]
+#[command(after_help = "Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 3 a check found something.")]
+pub struct Cli {
+    /// The configuration.
+    #[arg(long, short, global = true, env = "PENSTOCK_CONFIG", default_value = "penstock.yaml", value_name = "FILE")]
+    pub config: PathBuf,
+    /// Print one JSON object instead of text.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What is logged to standard error, for example `info` or `pipeline=debug`.
+    #[arg(long, global = true, env = "PENSTOCK_LOG", default_value = "warn", value_name = "FILTER")]
+    pub log: String,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Shows the main job with nothing of your own: a private PostgreSQL, a simulated org, a crash in the middle, the proof.
+    Demo(DemoArgs),
+    /// Writes a configuration to start from.
+    Init(InitArgs),
+    /// Checks the configuration, then connections, rights, slot, tables, objects, fields and limits.
+    Check(CheckArgs),
+    /// Runs the pipeline until it is stopped.
+    Run(RunArgs),
+    /// Shows where the pipeline stands.
+    Status,
+    /// Tells one key's journey: every record, where it went, what came of it.
+    Trace(TraceArgs),
+    /// Reads streams and settlements and reports what is lost, repeated or out of order.
+    Prove,
+    /// Works with dead letters: records that could not be applied.
+    Dlq {
+        #[command(subcommand)]
+        command: DlqCommand,
+    },
+    /// Shows the org's allocations, this pipeline's share of them, and when they end.
+    Quota(QuotaArgs),
+    /// Runs a simulated Salesforce org on this machine.
+    Org(OrgArgs),
+    /// Explains an error code; without one it lists them all.
+    Explain(ExplainArgs),
+    /// Prints the configuration's JSON Schema.
+    Schema,
+}
+
+impl Command {
+    /// The name in `--json` answers.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Command::Demo(_) => "demo",
+            Command::Init(_) => "init",
+            Command::Check(_) => "check",
+            Command::Run(_) => "run",
+            Command::Status => "status",
+            Command::Trace(_) => "trace",
+            Command::Prove => "prove",
+            Command::Dlq { .. } => "dlq",
+            Command::Quota(_) => "quota",
+            Command::Org(_) => "org",
+            Command::Explain(_) => "explain",
+            Command::Schema => "schema",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// How long the workload writes.
+    #[arg(long, default_value_t = 20)]
+    pub seconds: u64,
+    /// Changes per second.
+    #[arg(long, default_value_t = 500)]
+    pub rate: u64,
+    /// Keep the demo's folder (database, log, state) and print its path.
+    #[arg(long)]
+    pub keep: bool,
+    /// Use this PostgreSQL (14 or later, wal_level = logical) instead of a private one; a database of the demo's own is made in it.
+    #[arg(long, value_name = "URL", env = "PENSTOCK_DEMO_DATABASE_URL")]
+    pub database_url: Option<String>,
+    /// Seeds the workload, so that a run can be repeated.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Do not kill the worker in the middle.
+    #[arg(long)]
+    pub no_kill: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// Where to write; refuses to overwrite without --yes.
+    #[arg(default_value = "penstock.yaml", value_name = "FILE")]
+    pub file: PathBuf,
+    /// Overwrite an existing file.
+    #[arg(long)]
+    pub yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Check only the file: ask no database and no org.
+    #[arg(long)]
+    pub offline: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// After a slot was refused: start over with a new slot and a new copy of the tables of this source.
+    #[arg(long, value_name = "SOURCE")]
+    pub resnapshot: Vec<String>,
+    /// After a slot was refused: take the slot as it is, and accept that the changes in between are lost.
+    #[arg(long, value_name = "SOURCE")]
+    pub accept_gap: Vec<String>,
+    /// Needed with --accept-gap.
+    #[arg(long)]
+    pub yes: bool,
+    /// Stop by itself once everything that was in the source at the start is settled.
+    #[arg(long)]
+    pub until_settled: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct TraceArgs {
+    /// The business key: `4711`, or JSON such as '{"id":4711}'.
+    pub key: String,
+    /// Only this route's stream.
+    #[arg(long)]
+    pub route: Option<String>,
+}
+
+/// What to do with dead letters.
+#[derive(Debug, Subcommand)]
+pub enum DlqCommand {
+    /// Lists them, newest last.
+    List {
+        #[arg(long)]
+        route: Option<String>,
+        /// Retried and dropped ones too.
+        #[arg(long)]
+        all: bool,
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+    /// Shows one: reason, attempts, original bytes and position.
+    Show { id: u64 },
+    /// Sends them again, in the order of their keys; a newer value in the org is never overwritten.
+    Retry {
+        ids: Vec<u64>,
+        #[arg(long, conflicts_with = "ids")]
+        all: bool,
+        #[arg(long)]
+        route: Option<String>,
+    },
+    /// Gives them up.
+    Drop {
+        ids: Vec<u64>,
+        #[arg(long, conflicts_with = "ids")]
+        all: bool,
+        #[arg(long)]
+        route: Option<String>,
+        /// Needed: what is dropped is not sent any more.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct QuotaArgs {
+    /// Only this org.
+    pub org: Option<String>,
+    /// Ask the org now (one API request for each), instead of showing what the last run knew.
+    #[arg(long)]
+    pub live: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct OrgArgs {
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    pub listen: std::net::SocketAddr,
+    /// A YAML file of objects beside the standard ones.
+    #[arg(long, value_name = "FILE")]
+    pub objects: Option<PathBuf>,
+    /// developer, enterprise or unlimited: decides the allocations.
+    #[arg(long, default_value = "developer")]
+    pub edition: String,
+    #[arg(long, default_value_t = 10)]
+    pub licences: u64,
+    /// none or realistic: how long calls take.
+    #[arg(long, default_value = "none")]
+    pub profile: String,
+    /// Seeds ids, jitter and faults.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Write the history of applied changes to this file.
+    #[arg(long, value_name = "FILE")]
+    pub history: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// For example PS1003.
+    pub code: Option<String>,
+}

@@ -1,0 +1,5 @@
+//! One module for each command: arguments → answer.
+
+pub mod explain;
+pub mod init;
+pub mod schema;

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Everything that CI runs, in the order in which a mistake shows soonest. One profile and one feature set throughout, so
+# that nothing is built twice.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
+
+step() {
+  local name=$1 start=$SECONDS
+  shift
+  echo "== $name"
+  "$@"
+  echo "-- $name: $((SECONDS - start)) s"
+}
+
+step format cargo fmt --all --check
+step lints cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
+step build cargo build --locked --workspace --all-targets --quiet
+step layering cargo xtask layering
+step tidy cargo xtask tidy
+step tests cargo test --locked --workspace --quiet
+step demo target/debug/penstock demo --seconds 8 --rate 200 --json
+step chaos cargo xtask chaos --kills 20 --seed 1 --json
