@@ -7,6 +7,7 @@ mod commands;
 pub mod config;
 pub mod explain;
 pub mod output;
+pub mod verify;
 
 use clap::Parser;
 use cli::{Cli, Command};
