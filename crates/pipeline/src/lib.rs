@@ -2,5 +2,7 @@
 //!
 //! What this crate refuses to know: sources, sockets, files; it sees the log, the state and the sinks through `contract`.
 
+pub mod event;
+pub mod expr;
 pub mod spec;
 pub mod window;
