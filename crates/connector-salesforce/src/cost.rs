@@ -1,0 +1,46 @@
+//! What a batch costs in API calls, before it is sent.
+
+use contract::OutOp;
+
+/// API calls of one batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchCost {
+    /// When every record id is in the cache, or none is needed.
+    pub calls_min: u32,
+    /// When no id is known and one stale id makes the batch look again; without session renewals.
+    pub calls_max: u32,
+}
+
+/// Encoded bytes of one key in a lookup when nothing better is known: a UUID in quotes, with its comma.
+const KEY_BYTES_TYPICAL: usize = 36 + 7;
+
+/// Tells the calls of a batch of `rows` rows (at most 200) whose external ids take `key_bytes` bytes each (none: not known).
+///
+/// An upsert or create is one call. An update or delete by external id needs the record ids first: one lookup for as
+/// many keys as fit in a URI.
+pub fn batch_cost(op: OutOp, rows: usize, key_bytes: Option<usize>) -> BatchCost {
+    if rows == 0 {
+        return BatchCost { calls_min: 0, calls_max: 0 };
+    }
+    match op {
+        OutOp::Upsert | OutOp::Create => BatchCost { calls_min: 1, calls_max: 1 },
+        OutOp::Update | OutOp::Delete => {
+            let key = key_bytes.map_or(KEY_BYTES_TYPICAL, |bytes| bytes + 7);
+            let lookups = (rows * key).div_ceil(crate::read::soql::URI_BYTES_MAX - 512) as u32;
+            BatchCost { calls_min: 1, calls_max: 2 * (1 + lookups) }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upsert_costs_one_call_and_a_delete_its_lookup_too() {
+        assert_eq!(batch_cost(OutOp::Upsert, 200, None), BatchCost { calls_min: 1, calls_max: 1 });
+        assert_eq!(batch_cost(OutOp::Delete, 200, Some(12)), BatchCost { calls_min: 1, calls_max: 4 });
+        assert_eq!(batch_cost(OutOp::Update, 200, Some(255)).calls_max, 2 * (1 + 5));
+        assert_eq!(batch_cost(OutOp::Update, 0, None).calls_max, 0);
+    }
+}

@@ -1,0 +1,303 @@
+//! The sink itself: `contract::Sink` over REST.
+
+use crate::config::{ConfigError, DatetimePrecision, SalesforceConfig};
+use crate::describe::{Descriptions, is_api_name};
+use crate::faults::{self, fault};
+use crate::read::{self, IdCache, Target};
+use crate::transport::{Call, Effect, Transport};
+use crate::{readings, write};
+use async_trait::async_trait;
+use contract::{
+    AllocationReading, AppliedBatch, Clock, ObjectSchema, OutBatch, OutOp, ReadBack, RowResult, Sink, SinkError,
+    SinkLimits,
+};
+use http::Method;
+use model::{ErrorClass, FieldValue, Finding, ObjectName};
+use serde::Deserialize;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// Bytes of a body before compression: far under REST's 50 MB, and small enough that a batch that fails whole is cheap to
+/// split.
+const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// A Salesforce org as a sink, by sObject Collections.
+///
+/// **Batches that fail whole.** When the org refuses a call as it stands (`JSON_PARSER_ERROR`, `MALFORMED_…`,
+/// `EXCEEDED_MAX_SIZE_REQUEST`, HTTP 400, 413, 414), the error's class is `Permanent`: nothing was applied, and the
+/// pipeline splits the batch until the row at fault stands alone.
+///
+/// **Update and delete** match by external id with a lookup before the call (`batch_cost` tells the price); ids are cached
+/// for minutes in bounded memory. Deleting what is not there counts as applied.
+///
+/// **Cancel safety.** A call that is dropped has the fate of a cut connection: its rows are to be read back.
+pub struct SalesforceSink {
+    transport: Transport,
+    descriptions: Descriptions,
+    ids: IdCache,
+    limits: SinkLimits,
+    datetime_precision: DatetimePrecision,
+    host: String,
+    version: String,
+}
+
+impl SalesforceSink {
+    /// Makes a sink; connects to nothing.
+    ///
+    /// # Errors
+    /// `ConfigError`: what is wrong with the configuration by itself.
+    pub fn new(config: &SalesforceConfig, clock: Arc<dyn Clock>) -> Result<Self, ConfigError> {
+        let valid = config.validate()?;
+        let host = valid.base.clone();
+        Ok(Self {
+            transport: Transport::new(config, valid, clock)?,
+            descriptions: Descriptions::default(),
+            ids: IdCache::new(config.id_cache_bytes_max),
+            limits: SinkLimits {
+                rows_max: write::ROWS_MAX,
+                bytes_max: BODY_BYTES_MAX,
+                in_flight_max: config.in_flight_max,
+            },
+            datetime_precision: config.datetime_precision,
+            host,
+            version: config.api_version.trim_start_matches('v').to_owned(),
+        })
+    }
+
+    /// Checks that each object is there and can be seen: one finding for each that is not.
+    pub async fn check_objects(&self, objects: &[ObjectName]) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for object in objects {
+            if let Err(error) = self.describe(object).await {
+                findings.push(self.finding(&error));
+            }
+        }
+        findings
+    }
+
+    async fn create_or_upsert(&self, batch: &OutBatch, spent: &mut u32) -> Result<Vec<RowResult>, SinkError> {
+        let upsert = batch.op == OutOp::Upsert;
+        let place = format!("{} {}", if upsert { "upsert" } else { "create" }, batch.object);
+        let base = &self.transport.data_path;
+        let (method, path) = match (&batch.external_id, upsert) {
+            (Some(field), true) if field.eq_ignore_ascii_case("Id") => {
+                return Err(write::impossible(&place, "Collections cannot upsert by record id; use an external id field"));
+            }
+            (Some(field), true) if is_api_name(field) => {
+                (Method::PATCH, format!("{base}/composite/sobjects/{}/{field}", batch.object))
+            }
+            (Some(field), true) => return Err(write::impossible(&place, format!("{field:?} is no field's API name"))),
+            (None, true) => return Err(write::impossible(&place, "an upsert needs an external id field")),
+            (_, false) => (Method::POST, format!("{base}/composite/sobjects")),
+        };
+        let body = Some(write::create_or_upsert_body(batch));
+        let call = Call { method, path, body, effect: Effect::Write, place: &place, if_modified_since: None };
+        let answer = self.transport.call(&call, spent).await?;
+        let results = write::read_answers(&answer.body, batch.rows.len(), !upsert, &place)?;
+        if self.ids.keeps(&batch.object) {
+            self.learn(batch, &results).await;
+        }
+        Ok(results)
+    }
+
+    /// Keeps the ids that came with an upsert, so that a later update or delete of the rows needs no lookup.
+    async fn learn(&self, batch: &OutBatch, results: &[RowResult]) {
+        let mut nothing_spent = 0;
+        let Ok(schema) = self.descriptions.get(&self.transport, &batch.object, &mut nothing_spent).await else { return };
+        let Some(field) = batch.external_id.as_deref().and_then(|name| schema.field(name)) else { return };
+        let target = Target { transport: &self.transport, cache: &self.ids, object: &batch.object, field };
+        let now = self.transport.clock.monotonic();
+        for (row, result) in batch.rows.iter().zip(results) {
+            if let (RowResult::Applied { id: Some(id), .. }, Some(key)) = (result, &row.key)
+                && let Some(key) = target.canonical_key(key)
+            {
+                self.ids.put(&batch.object, &key, id, now);
+            }
+        }
+    }
+
+    async fn by_lookup(&self, batch: &OutBatch, spent: &mut u32) -> Result<Vec<RowResult>, SinkError> {
+        let schema = self.descriptions.get(&self.transport, &batch.object, spent).await?;
+        let target = self.target(&schema, batch)?;
+        match batch.op {
+            OutOp::Update => write::update(&target, batch, spent).await,
+            _ => write::delete(&target, batch, spent).await,
+        }
+    }
+
+    fn target<'a>(&'a self, schema: &'a ObjectSchema, batch: &'a OutBatch) -> Result<Target<'a>, SinkError> {
+        let place = format!("look up {}", batch.object);
+        let name = batch.external_id.as_deref().unwrap_or_default();
+        let field = schema.field(name).ok_or_else(|| {
+            write::impossible(&place, format!("{} has no field {name:?} to match rows by", batch.object))
+        })?;
+        Ok(Target { transport: &self.transport, cache: &self.ids, object: &batch.object, field })
+    }
+
+    async fn applied(&self, batch: &OutBatch, spent: &mut u32) -> Result<Vec<RowResult>, SinkError> {
+        if !is_api_name(batch.object.as_str()) {
+            return Err(write::impossible("apply", format!("{:?} is no object's API name", batch.object.as_str())));
+        }
+        match batch.op {
+            OutOp::Upsert | OutOp::Create => self.create_or_upsert(batch, spent).await,
+            OutOp::Update | OutOp::Delete => self.by_lookup(batch, spent).await,
+        }
+    }
+
+    async fn held(&self, batch: &OutBatch, spent: &mut u32) -> Result<Vec<ReadBack>, SinkError> {
+        if batch.external_id.is_none() {
+            return Ok(vec![ReadBack::Unknown; batch.rows.len()]);
+        }
+        let schema = self.descriptions.get(&self.transport, &batch.object, spent).await?;
+        let target = self.target(&schema, batch)?;
+        read::read_back(&target, &schema, batch, self.datetime_precision, spent).await
+    }
+
+    async fn read_limits(&self, spent: &mut u32) -> Result<Vec<AllocationReading>, SinkError> {
+        let place = "read /limits";
+        let call = Call::get(format!("{}/limits", self.transport.data_path), place);
+        let answer = self.transport.call(&call, spent).await?;
+        readings::limits(&answer.body, self.transport.clock.now_ms())
+            .ok_or_else(|| fault(faults::MALFORMED, ErrorClass::Transient, place, "the answer is no table of limits"))
+    }
+
+    /// Tells whether the org serves the configured API version; none: it does.
+    async fn check_version(&self) -> Option<Finding> {
+        #[derive(Deserialize)]
+        struct Version {
+            version: String,
+        }
+        let number = |version: &str| version.split_once('.').and_then(|(major, _)| major.parse::<u32>().ok());
+        let answer = match self.transport.call(&Call::get("/services/data".into(), "list API versions"), &mut 0).await {
+            Ok(answer) => answer,
+            Err(error) => return Some(self.finding(&error)),
+        };
+        let Ok(versions) = serde_json::from_slice::<Vec<Version>>(&answer.body) else {
+            let error = fault(faults::MALFORMED, ErrorClass::Transient, "list API versions", "the answer is no list");
+            return Some(self.finding(&error));
+        };
+        let served: Vec<u32> = versions.iter().filter_map(|v| number(&v.version)).collect();
+        if number(&self.version).is_some_and(|wanted| served.contains(&wanted)) {
+            return None;
+        }
+        let range = match (served.iter().min(), served.iter().max()) {
+            (Some(min), Some(max)) => format!("it serves {min}.0 to {max}.0"),
+            _ => "it names none".into(),
+        };
+        let cause = format!("the org does not serve API version {}; {range}", self.version);
+        Some(Finding::error(faults::VERSION, self.host.clone(), cause, "write one of these as api_version"))
+    }
+
+    /// Turns an error into what `penstock check` shows.
+    fn finding(&self, error: &SinkError) -> Finding {
+        let fix = match error.code.0 {
+            faults::UNREACHABLE => "check the url, the network and the proxy",
+            faults::CREDENTIALS => {
+                "check client id and secret (or user name and key), that the app has the flow enabled, a run-as user or \
+                 pre-authorised users, and the scope api"
+            }
+            faults::VERSION => "write a version that the org serves as api_version",
+            faults::API_DISABLED | faults::SESSION => "give the integration user the permission API Enabled",
+            faults::FORBIDDEN => "give the integration user access; check IP ranges and session policies",
+            faults::NO_OBJECT => "check the object's API name, and that the integration user may see it",
+            _ => "run the check again; if it stays, see penstock explain",
+        };
+        Finding::error(error.code.0, format!("{}: {}", self.host, error.place), error.message.clone(), fix)
+    }
+}
+
+#[async_trait]
+impl Sink for SalesforceSink {
+    async fn check(&self) -> Vec<Finding> {
+        if let Err(error) = self.transport.sessions.current().await {
+            return vec![self.finding(&error)];
+        }
+        if let Some(finding) = self.check_version().await {
+            return vec![finding];
+        }
+        match self.read_limits(&mut 0).await {
+            Ok(_) => Vec::new(),
+            Err(error) if error.code.0 == faults::FORBIDDEN => vec![Finding::warning(
+                faults::LIMITS_HIDDEN,
+                format!("{}: {}", self.host, error.place),
+                error.message,
+                "give the integration user the permission View Setup and Configuration, so that the budget starts from the \
+                 org's own figures",
+            )],
+            Err(error) => vec![self.finding(&error)],
+        }
+    }
+
+    async fn describe(&self, object: &ObjectName) -> Result<Arc<ObjectSchema>, SinkError> {
+        let mut spent = 0;
+        let described = self.descriptions.get(&self.transport, object, &mut spent).await;
+        described.map_err(|error| SinkError { calls: spent, ..error })
+    }
+
+    fn forget(&self, object: &ObjectName) {
+        self.descriptions.forget(object);
+    }
+
+    fn limits(&self) -> SinkLimits {
+        self.limits
+    }
+
+    async fn apply(&self, batch: &OutBatch) -> Result<AppliedBatch, SinkError> {
+        assert_sound(batch);
+        let mut spent = 0;
+        match self.applied(batch, &mut spent).await {
+            Ok(rows) => Ok(AppliedBatch { rows, calls: spent }),
+            Err(error) => Err(SinkError { calls: spent, ..error }),
+        }
+    }
+
+    async fn read_back(&self, batch: &OutBatch) -> Result<(Vec<ReadBack>, u32), SinkError> {
+        assert_sound(batch);
+        let mut spent = 0;
+        match self.held(batch, &mut spent).await {
+            Ok(rows) => Ok((rows, spent)),
+            Err(error) => Err(SinkError { calls: spent, ..error }),
+        }
+    }
+
+    async fn allocations(&self) -> Result<Vec<AllocationReading>, SinkError> {
+        let mut spent = 0;
+        let read = self.read_limits(&mut spent).await;
+        read.map_err(|error| SinkError { calls: spent, ..error })
+    }
+
+    fn take_readings(&self) -> Vec<AllocationReading> {
+        self.transport.readings.take()
+    }
+}
+
+impl std::fmt::Debug for SalesforceSink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SalesforceSink").field("host", &self.host).field("version", &self.version).finish_non_exhaustive()
+    }
+}
+
+/// Checks what the pipeline promises of every batch.
+///
+/// # Panics
+/// When a promise is broken: sending on would apply one key twice in an order that the org chooses.
+fn assert_sound(batch: &OutBatch) {
+    assert!(!batch.rows.is_empty(), "a batch is never empty");
+    assert!(batch.rows.len() <= write::ROWS_MAX, "a batch holds at most {} rows", write::ROWS_MAX);
+    let mut texts = HashSet::with_capacity(batch.rows.len());
+    let mut others = HashSet::new();
+    for row in &batch.rows {
+        let width = if batch.op == OutOp::Delete { row.cells.len() } else { batch.columns.len() };
+        assert_eq!(row.cells.len(), width, "a row has one cell for each column");
+        let distinct = match &row.key {
+            Some(FieldValue::Text(text)) => texts.insert(&**text),
+            Some(FieldValue::Number(number)) => others.insert(number.to_string()),
+            Some(FieldValue::Bool(flag)) => others.insert(flag.to_string()),
+            None => {
+                assert!(batch.op == OutOp::Create, "every row but a create has a key");
+                true
+            }
+        };
+        assert!(distinct, "a key stands once in a batch");
+    }
+}

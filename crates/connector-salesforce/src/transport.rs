@@ -1,0 +1,333 @@
+//! One HTTP exchange with the org: session, headers, compression, bounds, and the class of what went wrong.
+
+use crate::config::{ConfigError, Proxy, SalesforceConfig, ValidConfig};
+use crate::errors::{body, whole};
+use crate::faults::{self, fault};
+use crate::readings::Readings;
+use crate::session::{Login, Session, Sessions};
+use bytes::{Bytes, BytesMut};
+use contract::{Clock, SinkError};
+use flate2::Compression;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, IF_MODIFIED_SINCE, LAST_MODIFIED, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use model::ErrorClass;
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+pub(crate) use whole::Effect;
+
+/// Under what a load balancer keeps an idle connection: a request on a closed one would have an unknown fate.
+const IDLE_CONNECTION: Duration = Duration::from_secs(50);
+
+/// The connections to one org.
+pub(crate) struct Transport {
+    client: reqwest::Client,
+    pub sessions: Sessions,
+    pub readings: Readings,
+    pub clock: Arc<dyn Clock>,
+    /// One for each connection, so that the pool never grows past its bound.
+    permits: Semaphore,
+    pub data_path: String,
+    call_options: HeaderValue,
+    request_timeout: Duration,
+    compress_over_bytes: Option<usize>,
+    response_bytes_max: usize,
+}
+
+/// One call.
+pub(crate) struct Call<'a> {
+    pub method: Method,
+    /// Path and query below the host, encoded.
+    pub path: String,
+    pub body: Option<Bytes>,
+    pub effect: Effect,
+    /// What is called, in a few words, for errors and logs (`upsert Account`).
+    pub place: &'a str,
+    pub if_modified_since: Option<&'a str>,
+}
+
+impl<'a> Call<'a> {
+    /// Makes a GET.
+    pub fn get(path: String, place: &'a str) -> Self {
+        Self { method: Method::GET, path, body: None, effect: Effect::Read, place, if_modified_since: None }
+    }
+}
+
+/// A successful answer (2xx or 304).
+pub(crate) struct Answer {
+    pub status: StatusCode,
+    pub last_modified: Option<String>,
+    pub body: Bytes,
+}
+
+impl Transport {
+    /// Makes the client; opens no connection.
+    ///
+    /// # Errors
+    /// `ConfigError`.
+    pub fn new(config: &SalesforceConfig, valid: ValidConfig, clock: Arc<dyn Clock>) -> Result<Self, ConfigError> {
+        let client = client(config)?;
+        let login = Login::new(client.clone(), Arc::clone(&clock), valid.base, config)?;
+        Ok(Self {
+            client,
+            sessions: Sessions::new(login),
+            readings: Readings::default(),
+            clock,
+            permits: Semaphore::new(config.in_flight_max),
+            data_path: valid.data_path,
+            call_options: valid.call_options,
+            request_timeout: config.request_timeout,
+            compress_over_bytes: config.compress_over_bytes,
+            response_bytes_max: config.response_bytes_max,
+        })
+    }
+
+    /// Makes a call; renews the session and repeats it once when the org says that the session has expired.
+    ///
+    /// `spent` counts every request that counts against the org's allocation.
+    ///
+    /// # Errors
+    /// `SinkError` with a class by `whole::refusal`; a lost answer is `Unknown` for a write and `Transient` for a read.
+    pub async fn call(&self, call: &Call<'_>, spent: &mut u32) -> Result<Answer, SinkError> {
+        let made = self.call_with_renewal(call, spent).await;
+        made.map_err(|mut error| {
+            self.sessions.scrub(&mut error.message);
+            if let Some(code) = &mut error.target_code {
+                self.sessions.scrub(code);
+            }
+            error
+        })
+    }
+
+    async fn call_with_renewal(&self, call: &Call<'_>, spent: &mut u32) -> Result<Answer, SinkError> {
+        let body = call.body.as_ref().map(|body| self.packed(body));
+        let mut session = self.sessions.current().await?;
+        let mut renewed = false;
+        loop {
+            let (status, headers, bytes) = self.exchange(call, body.as_ref(), &session, spent).await?;
+            if status.is_success() || status == StatusCode::NOT_MODIFIED {
+                let last_modified = headers.get(LAST_MODIFIED).and_then(|v| v.to_str().ok()).map(str::to_owned);
+                return Ok(Answer { status, last_modified, body: bytes });
+            }
+            if !renewed && is_expired_session(status, &bytes) {
+                tracing::debug!(place = call.place, "the session has expired");
+                session = self.sessions.renew(session.generation).await?;
+                renewed = true;
+                continue;
+            }
+            if status.is_redirection() && status != StatusCode::MULTIPLE_CHOICES || status.as_u16() == 420 {
+                self.sessions.forget(session.generation);
+            }
+            let wait = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+            let wait = wait.and_then(|value| whole::retry_after(value, self.clock.now_ms()));
+            return Err(whole::refusal(status, wait, &bytes, call.effect, call.place));
+        }
+    }
+
+    async fn exchange(
+        &self,
+        call: &Call<'_>,
+        body: Option<&(Bytes, bool)>,
+        session: &Session,
+        spent: &mut u32,
+    ) -> Result<(StatusCode, HeaderMap, Bytes), SinkError> {
+        let url = format!("{}{}", session.instance, call.path);
+        let mut request = self
+            .client
+            .request(call.method.clone(), url)
+            .timeout(self.request_timeout)
+            .header(http::header::AUTHORIZATION, session.bearer.clone())
+            .header("sforce-call-options", self.call_options.clone());
+        if let Some(since) = call.if_modified_since {
+            request = request.header(IF_MODIFIED_SINCE, since);
+        }
+        if let Some((bytes, compressed)) = body {
+            request = request.header(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=UTF-8"));
+            if *compressed {
+                request = request.header(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            }
+            request = request.body(bytes.clone());
+        }
+        let _permit = self.permits.acquire().await.map_err(|_| {
+            fault(faults::UNAVAILABLE, ErrorClass::Transient, call.place, "the sink is closed")
+        })?;
+        let sent_at = self.clock.monotonic();
+        let answered = request.send().await;
+        // A refused connection spends nothing; everything that may have arrived counts.
+        if !answered.as_ref().is_err_and(reqwest::Error::is_connect) {
+            *spent += 1;
+        }
+        let mut response = answered.map_err(|error| unanswered(error, call))?;
+        let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+        self.readings.note(&headers, self.clock.now_ms());
+        let read = read_bounded(&mut response, self.response_bytes_max).await;
+        metrics::counter!("penstock_salesforce_calls_total", "status" => status_class(status)).increment(1);
+        metrics::histogram!("penstock_salesforce_call_seconds")
+            .record(self.clock.monotonic().saturating_sub(sent_at).as_secs_f64());
+        let bytes = read.map_err(|trouble| {
+            // A refusal at the door is one without its body too; after a success or a 500 the rows' fate is not known.
+            let refused = status.is_client_error() || status == StatusCode::SERVICE_UNAVAILABLE;
+            let class = if refused { ErrorClass::Transient } else { call.effect.unanswered() };
+            let message = format!("HTTP {}: {trouble}", status.as_u16());
+            fault(trouble.code(), class, call.place, message)
+        })?;
+        Ok((status, headers, bytes))
+    }
+
+    /// Compresses a body over the threshold; says whether it did.
+    fn packed(&self, body: &Bytes) -> (Bytes, bool) {
+        if self.compress_over_bytes.is_none_or(|threshold| body.len() <= threshold) {
+            return (body.clone(), false);
+        }
+        let mut encoder = flate2::write::GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
+        match encoder.write_all(body).and_then(|()| encoder.finish()) {
+            Ok(packed) => (Bytes::from(packed), true),
+            Err(_) => (body.clone(), false),
+        }
+    }
+}
+
+/// Makes the HTTP client: HTTP/1.1 (Salesforce's REST hosts), keep-alive, no redirects, bounded pool.
+fn client(config: &SalesforceConfig) -> Result<reqwest::Client, ConfigError> {
+    // The program installs the provider in `main`; a test or another program that did not would panic in rustls.
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        let _lost_the_race = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    }
+    let builder = reqwest::Client::builder()
+        .http1_only()
+        .tcp_nodelay(true)
+        .tcp_keepalive(Duration::from_secs(30))
+        .pool_max_idle_per_host(config.in_flight_max)
+        .pool_idle_timeout(IDLE_CONNECTION)
+        .connect_timeout(config.connect_timeout)
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .gzip(true)
+        .user_agent(concat!("penstock/", env!("CARGO_PKG_VERSION")));
+    let builder = match &config.proxy {
+        Proxy::System => builder,
+        Proxy::Direct => builder.no_proxy(),
+        Proxy::Url(url) => builder.proxy(
+            reqwest::Proxy::all(url.expose())
+                .map_err(|_| ConfigError::Client { cause: "the proxy's URL cannot be read".into() })?,
+        ),
+    };
+    builder.build().map_err(|error| ConfigError::Client { cause: cause(error) })
+}
+
+fn status_class(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        200..=299 => "2xx",
+        300..=399 => "3xx",
+        400..=499 => "4xx",
+        _ => "5xx",
+    }
+}
+
+/// True when a new session may help.
+///
+/// Not for the two bodies after which signing in again gives the same answer for ever (jsforce, `http-api.ts`).
+fn is_expired_session(status: StatusCode, bytes: &[u8]) -> bool {
+    let target = body::read(bytes);
+    let code = target.as_ref().map(|target| target.code.as_str());
+    if status != StatusCode::UNAUTHORIZED && code != Some("INVALID_SESSION_ID") {
+        return false;
+    }
+    let message = target.as_ref().map_or("", |target| target.message.as_str());
+    code != Some("INVALID_AUTH_HEADER")
+        && !message.contains("Connected app is not attached to Agent")
+        && !message.contains("This session is not valid for use with the REST API")
+}
+
+/// Classifies a call without an answer.
+fn unanswered(error: reqwest::Error, call: &Call<'_>) -> SinkError {
+    let (code, class) = match () {
+        () if error.is_connect() => (faults::UNREACHABLE, ErrorClass::Transient),
+        () if error.is_builder() => (faults::REFUSED, ErrorClass::Permanent),
+        () if error.is_timeout() => (faults::TIMED_OUT, call.effect.unanswered()),
+        () => (faults::CUT, call.effect.unanswered()),
+    };
+    fault(code, class, call.place, cause(error))
+}
+
+/// Tells an HTTP error's causes in one line, without the URL (a query holds keys of rows).
+pub(crate) fn cause(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(inner) = source {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text.push_str(": ");
+            text.push_str(&inner_text);
+        }
+        source = inner.source();
+    }
+    text
+}
+
+/// Why a body could not be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyTrouble {
+    #[error("the answer is longer than {limit} bytes")]
+    TooLarge { limit: usize },
+    #[error("the answer did not end in time")]
+    TimedOut,
+    #[error("the answer broke off: {cause}")]
+    Cut { cause: String },
+}
+
+impl BodyTrouble {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::TooLarge { .. } => faults::TOO_LARGE,
+            Self::TimedOut => faults::TIMED_OUT,
+            Self::Cut { .. } => faults::CUT,
+        }
+    }
+}
+
+/// Reads a decompressed body of at most `limit` bytes.
+pub(crate) async fn read_bounded(response: &mut reqwest::Response, limit: usize) -> Result<Bytes, BodyTrouble> {
+    let mut first: Option<Bytes> = None;
+    let mut all = BytesMut::new();
+    let mut length = 0;
+    loop {
+        let chunk = response.chunk().await.map_err(|error| match error.is_timeout() {
+            true => BodyTrouble::TimedOut,
+            false => BodyTrouble::Cut { cause: cause(error) },
+        })?;
+        let Some(chunk) = chunk else { break };
+        length += chunk.len();
+        if length > limit {
+            return Err(BodyTrouble::TooLarge { limit });
+        }
+        match first.take() {
+            None if all.is_empty() => first = Some(chunk),
+            held => {
+                all.extend_from_slice(&held.unwrap_or_default());
+                all.extend_from_slice(&chunk);
+            }
+        }
+    }
+    Ok(first.unwrap_or_else(|| all.freeze()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_not_renewed_for_bodies_that_never_change() {
+        let body = |code: &str, message: &str| format!(r#"[{{"message":"{message}","errorCode":"{code}"}}]"#);
+        let expired = |status: u16, body: String| is_expired_session(StatusCode::from_u16(status).unwrap(), body.as_bytes());
+        assert!(expired(401, body("INVALID_SESSION_ID", "Session expired or invalid")));
+        assert!(expired(403, body("INVALID_SESSION_ID", "Session expired or invalid")));
+        assert!(expired(401, "<html>".into()));
+        assert!(!expired(401, body("INVALID_AUTH_HEADER", "INVALID_HEADER_TYPE")));
+        assert!(!expired(401, body("INVALID_SESSION_ID", "This session is not valid for use with the REST API")));
+        assert!(!expired(401, body("X", "Connected app is not attached to Agent")));
+        assert!(!expired(403, body("REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")));
+    }
+}
