@@ -14,8 +14,9 @@
 //! per header: u16 name length, name, u32 value length, value
 //! ```
 //!
-//! Invariants: (1) `count` records fill the buffer exactly; (2) a `RecordBatch` is only made by the builder or by
-//! `parse`, which checks every length, so `Records` never panics on outside bytes.
+//! Invariants: (1) `count` records fill the buffer exactly; (2) a `RecordBatch` is made by the builder, by
+//! `parse`, which checks every length, or from bytes under a checksum; (3) `Records` checks each length again and ends
+//! at a wrong one, so it never panics on outside bytes.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
