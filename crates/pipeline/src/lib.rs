@@ -4,5 +4,6 @@
 
 pub mod event;
 pub mod expr;
+pub mod mapping;
 pub mod spec;
 pub mod window;
