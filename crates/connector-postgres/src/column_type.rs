@@ -3,8 +3,10 @@
 //! Built-in types are known by OID. Others (enums, domains, ranges, composites, extensions, and arrays of them) come
 //! from the server's catalogue: `TYPE_CATALOGUE_SQL` reads it, `TypeCatalogue` holds it.
 
-use model::{ColumnType, ErrorCode, ReplicaIdentity, Retry, TableName};
+use crate::values::{Codec, Unit};
+use model::{ColumnType, ErrorCode, ReplicaIdentity, Retry, TableName, ValueMode};
 use std::collections::HashMap;
+use tokio_postgres::types::{Kind, Type};
 
 /// One row per type that is not built in (OID 16384 and up): oid, schema, name, kind, base oid, base typmod,
 /// array element oid, array delimiter, enum labels. `TypeCatalogue::insert_row` takes its rows.
@@ -50,21 +52,236 @@ impl TypeCatalogue {
     /// # Errors
     /// The client's error when the row is not of that query.
     pub fn insert_row(&mut self, row: &tokio_postgres::Row) -> Result<(), tokio_postgres::Error> {
-        let _ = row;
-        todo!()
+        let kind: String = row.try_get(3)?;
+        let element_oid: i64 = row.try_get(6)?;
+        let delimiter: String = row.try_get(7)?;
+        let labels: Option<Vec<String>> = row.try_get(8)?;
+        let kind = match (kind.as_str(), labels) {
+            ("e", labels) => TypeKind::Enum { labels: labels.unwrap_or_default() },
+            ("d", _) => TypeKind::Domain { base_oid: oid(row.try_get(4)?), base_typmod: row.try_get(5)? },
+            _ if element_oid != 0 => TypeKind::Array {
+                element_oid: oid(element_oid),
+                delimiter: delimiter.bytes().next().unwrap_or(b','),
+            },
+            _ => TypeKind::Other,
+        };
+        self.insert(oid(row.try_get(0)?), TypeFacts { name: row.try_get(2)?, kind });
+        Ok(())
     }
 
     /// True when every type of these columns (and what those are made of) is known: else read the catalogue again.
     pub fn covers(&self, relation: &RelationDescription) -> bool {
-        let _ = relation;
-        todo!()
+        relation.columns.iter().all(|column| !matches!(self.resolve(column.type_oid, column.typmod), Resolved::Unknown(_)))
     }
 
     /// Names a column's type for mapping and checks; a domain is given as its base type.
     pub fn column_type(&self, type_oid: u32, typmod: i32) -> ColumnType {
-        let _ = (type_oid, typmod);
-        todo!()
+        self.resolve(type_oid, typmod).column_type()
     }
+
+    /// Chooses how a column's text becomes JSON.
+    pub(crate) fn codec(&self, type_oid: u32, typmod: i32, mode: ValueMode) -> Codec {
+        self.resolve(type_oid, typmod).codec(mode)
+    }
+
+    fn resolve(&self, type_oid: u32, typmod: i32) -> Resolved {
+        // Domains over domains over arrays …: PostgreSQL forbids a circle, a stale catalogue must not make one.
+        const DEPTH_MAX: u8 = 32;
+        self.resolve_within(type_oid, typmod, DEPTH_MAX)
+    }
+
+    fn resolve_within(&self, type_oid: u32, typmod: i32, depth: u8) -> Resolved {
+        let array = |element: Resolved, delimiter| match element {
+            Resolved::Unknown(oid) => Resolved::Unknown(oid),
+            known => Resolved::Array { element: Box::new(known), delimiter },
+        };
+        if depth == 0 {
+            return Resolved::Unknown(type_oid);
+        }
+        if let Some(known) = Type::from_oid(type_oid) {
+            return match known.kind() {
+                // Their text is not an array literal: `1 2 3`.
+                _ if matches!(known, Type::INT2_VECTOR | Type::OID_VECTOR) => Resolved::BuiltIn(known, typmod),
+                Kind::Array(element) => {
+                    let delimiter = if *element == Type::BOX { b';' } else { b',' };
+                    array(self.resolve_within(element.oid(), typmod, depth - 1), delimiter)
+                }
+                _ => Resolved::BuiltIn(known, typmod),
+            };
+        }
+        match self.types.get(&type_oid) {
+            None => Resolved::Unknown(type_oid),
+            Some(TypeFacts { kind: TypeKind::Enum { labels }, .. }) => Resolved::Enum(labels.clone()),
+            Some(TypeFacts { kind: TypeKind::Domain { base_oid, base_typmod }, .. }) => {
+                self.resolve_within(*base_oid, *base_typmod, depth - 1)
+            }
+            Some(TypeFacts { kind: TypeKind::Array { element_oid, delimiter }, .. }) => {
+                array(self.resolve_within(*element_oid, typmod, depth - 1), *delimiter)
+            }
+            Some(TypeFacts { name, kind: TypeKind::Other }) => Resolved::Named(name.clone()),
+        }
+    }
+}
+
+/// An OID as the query casts it (int8, since SQL clients have no unsigned number).
+fn oid(number: i64) -> u32 {
+    u32::try_from(number).unwrap_or(0)
+}
+
+/// A type with domains taken away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Resolved {
+    BuiltIn(Type, i32),
+    Enum(Vec<String>),
+    Array { element: Box<Resolved>, delimiter: u8 },
+    /// Not built in, neither enum, domain nor array.
+    Named(String),
+    /// Neither built in nor in the catalogue.
+    Unknown(u32),
+}
+
+impl Resolved {
+    fn column_type(&self) -> ColumnType {
+        let (built_in, typmod) = match self {
+            Self::BuiltIn(built_in, typmod) => (built_in, *typmod),
+            Self::Enum(labels) => return ColumnType::Enum { labels: labels.clone() },
+            Self::Array { element, .. } => return ColumnType::Array { of: Box::new(element.column_type()) },
+            Self::Named(name) if name == "citext" => return ColumnType::Text { length: None },
+            Self::Named(name) => return ColumnType::Other { name: name.clone() },
+            Self::Unknown(oid) => return ColumnType::Other { name: format!("type {oid}") },
+        };
+        match *built_in {
+            Type::BOOL => ColumnType::Bool,
+            Type::INT2 => ColumnType::Int16,
+            Type::INT4 => ColumnType::Int32,
+            Type::INT8 | Type::OID => ColumnType::Int64,
+            Type::FLOAT4 => ColumnType::Float32,
+            Type::FLOAT8 => ColumnType::Float64,
+            Type::NUMERIC => match numeric_modifier(typmod) {
+                Some((precision, scale)) => ColumnType::Decimal { precision: Some(precision), scale: Some(scale) },
+                None => ColumnType::Decimal { precision: None, scale: None },
+            },
+            Type::MONEY => ColumnType::Money,
+            Type::VARCHAR | Type::BPCHAR => ColumnType::Text { length: character_length(typmod) },
+            Type::TEXT => ColumnType::Text { length: None },
+            Type::NAME => ColumnType::Text { length: Some(63) },
+            Type::CHAR => ColumnType::Text { length: Some(1) },
+            Type::UUID => ColumnType::Uuid,
+            Type::JSON | Type::JSONB => ColumnType::Json,
+            Type::BYTEA => ColumnType::Bytes,
+            Type::DATE => ColumnType::Date,
+            Type::TIME => ColumnType::Time { precision: fraction_digits(typmod) },
+            Type::TIMETZ => ColumnType::TimeTz,
+            Type::TIMESTAMP => ColumnType::Timestamp { precision: fraction_digits(typmod) },
+            Type::TIMESTAMPTZ => ColumnType::TimestampTz { precision: fraction_digits(typmod) },
+            Type::INTERVAL => ColumnType::Interval,
+            _ => ColumnType::Other { name: built_in.name().to_owned() },
+        }
+    }
+
+    fn codec(&self, mode: ValueMode) -> Codec {
+        match (self, mode) {
+            (Self::Array { element, delimiter }, _) => {
+                Codec::Array { element: Box::new(element.codec(mode)), delimiter: *delimiter }
+            }
+            (Self::Enum(_), _) => Codec::Text,
+            (Self::BuiltIn(built_in, _), ValueMode::Readable) => readable_codec(built_in),
+            (Self::Named(_) | Self::Unknown(_), ValueMode::Readable) => Codec::Text,
+            (Self::BuiltIn(built_in, typmod), ValueMode::Debezium) => debezium_codec(built_in, *typmod),
+            (Self::Named(name), ValueMode::Debezium) => match name.as_str() {
+                "citext" | "ltree" | "isbn" => Codec::Text,
+                "hstore" => Codec::DebeziumHstore,
+                _ => Codec::DebeziumOpaque,
+            },
+            (Self::Unknown(_), ValueMode::Debezium) => Codec::DebeziumOpaque,
+        }
+    }
+}
+
+fn readable_codec(built_in: &Type) -> Codec {
+    match *built_in {
+        Type::BOOL => Codec::Bool,
+        Type::INT2 | Type::INT4 | Type::INT8 | Type::OID => Codec::Integer,
+        Type::FLOAT4 | Type::FLOAT8 => Codec::Float,
+        Type::NUMERIC => Codec::Digits,
+        Type::MONEY => Codec::MoneyDigits,
+        Type::BYTEA => Codec::Base64,
+        Type::DATE => Codec::DateIso,
+        Type::TIME => Codec::TimeIso,
+        Type::TIMETZ => Codec::TimeTzIso,
+        Type::TIMESTAMP => Codec::TimestampIso,
+        Type::TIMESTAMPTZ => Codec::TimestampTzIso,
+        Type::INTERVAL => Codec::IntervalIso,
+        _ => Codec::Text,
+    }
+}
+
+fn debezium_codec(built_in: &Type, typmod: i32) -> Codec {
+    match *built_in {
+        Type::NUMERIC => match numeric_modifier(typmod) {
+            Some((_, scale)) => Codec::DebeziumScaled { scale },
+            None => Codec::DebeziumVariable,
+        },
+        Type::MONEY => Codec::DebeziumMoney,
+        Type::DATE => Codec::DebeziumDays,
+        Type::TIME => Codec::DebeziumTime(Unit::adaptive(fraction_digits(typmod))),
+        Type::TIMETZ => Codec::DebeziumTimeTz,
+        Type::TIMESTAMP => Codec::DebeziumTimestamp(Unit::adaptive(fraction_digits(typmod))),
+        Type::TIMESTAMPTZ => Codec::DebeziumTimestampTz { digits: fraction_digits(typmod) },
+        Type::INTERVAL => Codec::DebeziumInterval,
+        Type::BIT | Type::VARBIT if typmod == 1 => Codec::DebeziumBit,
+        Type::BIT | Type::VARBIT => Codec::DebeziumBits,
+        Type::POINT => Codec::DebeziumPoint,
+        Type::BOOL
+        | Type::INT2
+        | Type::INT4
+        | Type::INT8
+        | Type::OID
+        | Type::FLOAT4
+        | Type::FLOAT8
+        | Type::BYTEA
+        | Type::TEXT
+        | Type::VARCHAR
+        | Type::BPCHAR
+        | Type::CHAR
+        | Type::NAME
+        | Type::UUID
+        | Type::JSON
+        | Type::JSONB
+        | Type::XML
+        | Type::INET
+        | Type::CIDR
+        | Type::MACADDR
+        | Type::MACADDR8
+        | Type::INT4_RANGE
+        | Type::INT8_RANGE
+        | Type::NUM_RANGE
+        | Type::TS_RANGE
+        | Type::TSTZ_RANGE
+        | Type::DATE_RANGE
+        | Type::TS_VECTOR => readable_codec(built_in),
+        _ => Codec::DebeziumOpaque,
+    }
+}
+
+/// Precision and scale of `numeric(p,s)`.
+///
+/// Source: PostgreSQL `numeric.c`, `make_numeric_typmod`: `((p << 16) | (s & 0x7ff)) + VARHDRSZ`, the scale in 11 bits
+/// with sign from version 15 on (before, it was never negative and below 1024, so the same reading holds).
+fn numeric_modifier(typmod: i32) -> Option<(u16, i16)> {
+    let packed = typmod.checked_sub(4).filter(|packed| *packed >= 0)?;
+    let scale = ((packed & 0x7ff) ^ 1024) - 1024;
+    Some(((packed >> 16) as u16, scale as i16))
+}
+
+/// `varchar(n)` and `char(n)` keep n + 4.
+fn character_length(typmod: i32) -> Option<u32> {
+    u32::try_from(typmod.checked_sub(4)?).ok()
+}
+
+/// Fraction digits of times and timestamps; 6 when none are declared.
+fn fraction_digits(typmod: i32) -> u8 {
+    u8::try_from(typmod).unwrap_or(6).min(6)
 }
 
 /// A table's columns as the stream (a Relation message) or the catalogue (a snapshot) describes them.
