@@ -43,13 +43,14 @@ pub(crate) const UNSURE: &str = "PS4111";
 /// A sentence of the target longer than this is cut: it goes into logs, dead letters and tables.
 const MESSAGE_BYTES_MAX: usize = 1024;
 
-/// Makes an error; `calls` is filled in where the call began.
+/// Makes an error; `calls` is filled in where the call began, and the sentence is scrubbed and cut where it leaves
+/// (`Transport::clean`: in that order, or a secret that is cut in half would stay).
 pub(crate) fn fault(code: &'static str, class: ErrorClass, place: &str, message: impl AsRef<str>) -> SinkError {
     SinkError {
         code: ErrorCode(code),
         class,
         place: place.to_owned(),
-        message: bounded(message.as_ref()),
+        message: message.as_ref().to_owned(),
         target_code: None,
         retry_after: None,
         calls: 0,

@@ -41,3 +41,38 @@ impl fmt::Display for Secret {
         f.write_str(MASK)
     }
 }
+
+/// Masks everything that has the shape of an access token: an org id (`00D` and 12 or 15 more), `!`, opaque characters.
+pub(crate) fn mask_tokens(text: &mut String) {
+    let mut from = 0;
+    while let Some(at) = text[from..].find('!').map(|at| from + at) {
+        from = at + 1;
+        let before = text[..at].bytes().rev().take_while(u8::is_ascii_alphanumeric).count();
+        let is_org = matches!(before, 15 | 18) && text[at - before..].starts_with("00D");
+        let opaque = text[at + 1..].bytes().take_while(|b| b.is_ascii_alphanumeric() || b"._-+/=".contains(b)).count();
+        if is_org && opaque > 0 {
+            text.replace_range(at - before..=at + opaque, MASK);
+            from = at - before + MASK.len();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn tokens_are_masked_by_their_shape() {
+        let mut text = "bad 00Dxx0000001gER!AQ.x_-1, and 00Dxx0000001gERAAA!b; hello! 00Dxx!c".to_owned();
+        mask_tokens(&mut text);
+        assert_eq!(text, "bad ***_-1, and ***; hello! 00Dxx!c".replace("_-1", ""));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_masked_without_panic(mut text in "(00D[a-zé]{0,20}|!|[a-z é]{0,5}){0,6}") {
+            mask_tokens(&mut text);
+        }
+    }
+}

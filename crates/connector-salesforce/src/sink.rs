@@ -246,7 +246,15 @@ impl Sink for SalesforceSink {
         assert_sound(batch);
         let mut spent = 0;
         match self.applied(batch, &mut spent).await {
-            Ok(rows) => Ok(AppliedBatch { rows, calls: spent }),
+            Ok(mut rows) => {
+                for row in &mut rows {
+                    if let RowResult::Failed(error) = row {
+                        self.transport.clean(&mut error.message);
+                        self.transport.clean(&mut error.code);
+                    }
+                }
+                Ok(AppliedBatch { rows, calls: spent })
+            }
             Err(error) => Err(SinkError { calls: spent, ..error }),
         }
     }
@@ -285,14 +293,13 @@ fn assert_sound(batch: &OutBatch) {
     assert!(!batch.rows.is_empty(), "a batch is never empty");
     assert!(batch.rows.len() <= write::ROWS_MAX, "a batch holds at most {} rows", write::ROWS_MAX);
     let mut texts = HashSet::with_capacity(batch.rows.len());
-    let mut others = HashSet::new();
-    for row in &batch.rows {
+        for row in &batch.rows {
         let width = if batch.op == OutOp::Delete { row.cells.len() } else { batch.columns.len() };
         assert_eq!(row.cells.len(), width, "a row has one cell for each column");
         let distinct = match &row.key {
             Some(FieldValue::Text(text)) => texts.insert(&**text),
-            Some(FieldValue::Number(number)) => others.insert(number.to_string()),
-            Some(FieldValue::Bool(flag)) => others.insert(flag.to_string()),
+            Some(FieldValue::Number(number)) => texts.insert(number.as_str()),
+            Some(FieldValue::Bool(flag)) => texts.insert(if *flag { "true" } else { "false" }),
             None => {
                 assert!(batch.op == OutOp::Create, "every row but a create has a key");
                 true

@@ -92,12 +92,18 @@ impl Transport {
     pub async fn call(&self, call: &Call<'_>, spent: &mut u32) -> Result<Answer, SinkError> {
         let made = self.call_with_renewal(call, spent).await;
         made.map_err(|mut error| {
-            self.sessions.scrub(&mut error.message);
+            self.clean(&mut error.message);
             if let Some(code) = &mut error.target_code {
-                self.sessions.scrub(code);
+                self.clean(code);
             }
             error
         })
+    }
+
+    /// Makes the target's text fit to be shown: without secrets, of bounded length.
+    pub fn clean(&self, text: &mut String) {
+        self.sessions.scrub(text);
+        *text = faults::bounded(text);
     }
 
     async fn call_with_renewal(&self, call: &Call<'_>, spent: &mut u32) -> Result<Answer, SinkError> {

@@ -16,7 +16,7 @@ pub(crate) fn value_text(value: &FieldValue) -> Cow<'_, str> {
     match value {
         FieldValue::Bool(true) => Cow::Borrowed("true"),
         FieldValue::Bool(false) => Cow::Borrowed("false"),
-        FieldValue::Number(number) => Cow::Owned(number.to_string()),
+        FieldValue::Number(number) => Cow::Borrowed(number.as_str()),
         FieldValue::Text(text) => Cow::Borrowed(text),
     }
 }

@@ -3,6 +3,7 @@
 mod token;
 
 use crate::Secret;
+use crate::secret::mask_tokens;
 use contract::SinkError;
 use http::HeaderValue;
 use parking_lot::{Mutex, RwLock};
@@ -116,5 +117,6 @@ impl Sessions {
         for token in self.recent.lock().iter().flatten() {
             token.scrub(text);
         }
+        mask_tokens(text);
     }
 }

@@ -111,6 +111,8 @@ impl Login {
         let asked = self.exchange(&place).await;
         asked.map_err(|mut error| {
             self.scrub(&mut error.message);
+            crate::secret::mask_tokens(&mut error.message);
+            error.message = faults::bounded(&error.message);
             error
         })
     }

@@ -74,7 +74,7 @@ fn result(answer: RecordAnswer, created: bool) -> RowResult {
         fields.extend(other.fields.unwrap_or_default());
     }
     fields.dedup();
-    RowResult::Failed(RowError { class, code: first.status_code, message: faults::bounded(&message), fields })
+    RowResult::Failed(RowError { class, code: first.status_code, message, fields })
 }
 
 #[cfg(test)]
