@@ -1,0 +1,23 @@
+//! SQLite's errors in the contract's words.
+
+use contract::StateError;
+use rusqlite::ErrorCode;
+use std::path::Path;
+use std::time::Duration;
+
+/// How long a call waits for other processes. A writer beside us holds the file for some milliseconds at a time.
+pub(crate) const BUSY_WAIT: Duration = Duration::from_secs(10);
+
+/// Names the place of an SQLite error.
+pub(crate) fn failed(path: &Path, error: &rusqlite::Error) -> StateError {
+    let path = path.display().to_string();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StateError::Busy { path, waited: BUSY_WAIT },
+        _ => StateError::Store { path, cause: error.to_string() },
+    }
+}
+
+/// A refusal in plain words.
+pub(crate) fn refused(path: &Path, cause: impl Into<String>) -> StateError {
+    StateError::Store { path: path.display().to_string(), cause: cause.into() }
+}
