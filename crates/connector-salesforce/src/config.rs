@@ -69,8 +69,8 @@ impl SalesforceConfig {
         if !version.split_once('.').is_some_and(|(major, minor)| digits(major) && minor == "0") {
             return Err(ConfigError::ApiVersion { found: self.api_version.clone() });
         }
-        let name_fits =
-            !self.client_name.is_empty() && self.client_name.bytes().all(|b| b.is_ascii_graphic() && !b",;=".contains(&b));
+        let name_fits = !self.client_name.is_empty()
+            && self.client_name.bytes().all(|b| b.is_ascii_graphic() && !b",;=".contains(&b));
         let call_options = HeaderValue::from_str(&format!("client={}", self.client_name)).ok().filter(|_| name_fits);
         let Some(call_options) = call_options else {
             return Err(ConfigError::ClientName { found: self.client_name.clone() });

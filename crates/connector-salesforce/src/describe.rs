@@ -66,7 +66,12 @@ impl Descriptions {
             (StatusCode::NOT_MODIFIED, Some(stale)) => Cached { fresh: true, confirmed: true, ..stale },
             _ => Cached {
                 schema: Arc::new(parse(&answer.body).map_err(|why| {
-                    fault(faults::MALFORMED, ErrorClass::Transient, &place, format!("the description cannot be read: {why}"))
+                    fault(
+                        faults::MALFORMED,
+                        ErrorClass::Transient,
+                        &place,
+                        format!("the description cannot be read: {why}"),
+                    )
                 })?),
                 last_modified: answer.last_modified,
                 fresh: true,
@@ -235,7 +240,13 @@ mod tests {
     #[test]
     fn only_api_names_go_into_paths_and_queries() {
         assert!(is_api_name("Order__c") && is_api_name("ns__Order__c"));
-        assert!(!is_api_name("") && !is_api_name("1a") && !is_api_name("a/../b") && !is_api_name("a b") && !is_api_name("É"));
+        assert!(
+            !is_api_name("")
+                && !is_api_name("1a")
+                && !is_api_name("a/../b")
+                && !is_api_name("a b")
+                && !is_api_name("É")
+        );
     }
 
     proptest! {

@@ -81,7 +81,10 @@ impl SalesforceSink {
         let base = &self.transport.data_path;
         let (method, path) = match (&batch.external_id, upsert) {
             (Some(field), true) if field.eq_ignore_ascii_case("Id") => {
-                return Err(write::impossible(&place, "Collections cannot upsert by record id; use an external id field"));
+                return Err(write::impossible(
+                    &place,
+                    "Collections cannot upsert by record id; use an external id field",
+                ));
             }
             (Some(field), true) if is_api_name(field) => {
                 (Method::PATCH, format!("{base}/composite/sobjects/{}/{field}", batch.object))
@@ -103,7 +106,9 @@ impl SalesforceSink {
     /// Keeps the ids that came with an upsert, so that a later update or delete of the rows needs no lookup.
     async fn learn(&self, batch: &OutBatch, results: &[RowResult]) {
         let mut nothing_spent = 0;
-        let Ok(schema) = self.descriptions.get(&self.transport, &batch.object, &mut nothing_spent).await else { return };
+        let Ok(schema) = self.descriptions.get(&self.transport, &batch.object, &mut nothing_spent).await else {
+            return;
+        };
         let Some(field) = batch.external_id.as_deref().and_then(|name| schema.field(name)) else { return };
         let target = Target { transport: &self.transport, cache: &self.ids, object: &batch.object, field };
         let now = self.transport.clock.monotonic();
@@ -119,10 +124,7 @@ impl SalesforceSink {
     async fn by_lookup(&self, batch: &OutBatch, spent: &mut u32) -> Result<Vec<RowResult>, SinkError> {
         let schema = self.descriptions.get(&self.transport, &batch.object, spent).await?;
         let target = self.target(&schema, batch)?;
-        match batch.op {
-            OutOp::Update => write::update(&target, batch, spent).await,
-            _ => write::delete(&target, batch, spent).await,
-        }
+        write::update_or_delete(&target, batch, spent).await
     }
 
     fn target<'a>(&'a self, schema: &'a ObjectSchema, batch: &'a OutBatch) -> Result<Target<'a>, SinkError> {
@@ -281,7 +283,10 @@ impl Sink for SalesforceSink {
 
 impl std::fmt::Debug for SalesforceSink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SalesforceSink").field("host", &self.host).field("version", &self.version).finish_non_exhaustive()
+        f.debug_struct("SalesforceSink")
+            .field("host", &self.host)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
     }
 }
 
@@ -293,7 +298,7 @@ fn assert_sound(batch: &OutBatch) {
     assert!(!batch.rows.is_empty(), "a batch is never empty");
     assert!(batch.rows.len() <= write::ROWS_MAX, "a batch holds at most {} rows", write::ROWS_MAX);
     let mut texts = HashSet::with_capacity(batch.rows.len());
-        for row in &batch.rows {
+    for row in &batch.rows {
         let width = if batch.op == OutOp::Delete { row.cells.len() } else { batch.columns.len() };
         assert_eq!(row.cells.len(), width, "a row has one cell for each column");
         let distinct = match &row.key {

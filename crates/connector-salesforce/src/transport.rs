@@ -155,9 +155,11 @@ impl Transport {
             }
             request = request.body(bytes.clone());
         }
-        let _permit = self.permits.acquire().await.map_err(|_| {
-            fault(faults::UNAVAILABLE, ErrorClass::Transient, call.place, "the sink is closed")
-        })?;
+        let _permit = self
+            .permits
+            .acquire()
+            .await
+            .map_err(|_| fault(faults::UNAVAILABLE, ErrorClass::Transient, call.place, "the sink is closed"))?;
         let sent_at = self.clock.monotonic();
         let answered = request.send().await;
         // A refused connection spends nothing; everything that may have arrived counts.
@@ -327,7 +329,8 @@ mod tests {
     #[test]
     fn a_session_is_not_renewed_for_bodies_that_never_change() {
         let body = |code: &str, message: &str| format!(r#"[{{"message":"{message}","errorCode":"{code}"}}]"#);
-        let expired = |status: u16, body: String| is_expired_session(StatusCode::from_u16(status).unwrap(), body.as_bytes());
+        let expired =
+            |status: u16, body: String| is_expired_session(StatusCode::from_u16(status).unwrap(), body.as_bytes());
         assert!(expired(401, body("INVALID_SESSION_ID", "Session expired or invalid")));
         assert!(expired(403, body("INVALID_SESSION_ID", "Session expired or invalid")));
         assert!(expired(401, "<html>".into()));

@@ -76,7 +76,10 @@ mod tests {
     fn every_shape_of_error_is_read() {
         assert_eq!(code(r#"[{"message":"m","errorCode":"NOT_FOUND"}]"#).as_deref(), Some("NOT_FOUND"));
         assert_eq!(code(r#"{"error":"invalid_grant","error_description":"d"}"#).as_deref(), Some("invalid_grant"));
-        assert_eq!(code(r#"{"exceptionCode":"InvalidSessionId","exceptionMessage":"x"}"#).as_deref(), Some("InvalidSessionId"));
+        assert_eq!(
+            code(r#"{"exceptionCode":"InvalidSessionId","exceptionMessage":"x"}"#).as_deref(),
+            Some("InvalidSessionId")
+        );
         assert_eq!(code("<html>"), None);
         assert_eq!(code("[]"), None);
         assert_eq!(code("[{}]"), None);
@@ -84,7 +87,10 @@ mod tests {
 
     #[test]
     fn a_web_page_is_named_by_its_title() {
-        assert_eq!(sketch(b"<html><title> Down for Maintenance </title>"), "a web page titled \"Down for Maintenance\"");
+        assert_eq!(
+            sketch(b"<html><title> Down for Maintenance </title>"),
+            "a web page titled \"Down for Maintenance\""
+        );
     }
 
     proptest! {

@@ -89,7 +89,8 @@ impl Decimal {
             return None;
         }
         let mut text = String::from(if self.negative { "-" } else { "" });
-        let digit = |at: i64| usize::try_from(at).ok().and_then(|at| self.digits.get(at)).map_or('0', |d| (b'0' + d) as char);
+        let digit =
+            |at: i64| usize::try_from(at).ok().and_then(|at| self.digits.get(at)).map_or('0', |d| (b'0' + d) as char);
         if self.exponent <= 0 {
             text.push('0');
         }

@@ -17,7 +17,11 @@ const SELECT_BYTES_MAX: usize = 6_000;
 enum Look<'a> {
     Field(&'a FieldSchema),
     /// The parent's external id through the relationship, and the lookup itself for null.
-    Parent { relationship: &'a str, external_id: &'a str, field: &'a FieldSchema },
+    Parent {
+        relationship: &'a str,
+        external_id: &'a str,
+        field: &'a FieldSchema,
+    },
     /// Cannot be read or compared: a row that writes it is never found applied.
     Unsure,
 }
@@ -192,7 +196,13 @@ fn note(seen: &mut Seen, fields: &Fields<'_>) {
     }
 }
 
-fn group_holds(row: &OutRow, looks: &[Look<'_>], group: &Group, fields: &Fields<'_>, precision: DatetimePrecision) -> bool {
+fn group_holds(
+    row: &OutRow,
+    looks: &[Look<'_>],
+    group: &Group,
+    fields: &Fields<'_>,
+    precision: DatetimePrecision,
+) -> bool {
     if let Some(name) = &group.position {
         let held = query::field(fields, name).and_then(compare::raw_text).and_then(|text| parse_position(&text));
         return held.is_some_and(|held| held.partition == row.position.partition && held.offset >= row.position.offset);

@@ -10,8 +10,15 @@ use std::ops::Range;
 pub(crate) const URI_BYTES_MAX: usize = 12_000;
 
 /// What may stand in a query component as it is.
-const PLAIN: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'(').remove(b')').remove(b',').remove(b'=');
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'(')
+    .remove(b')')
+    .remove(b',')
+    .remove(b'=');
 
 /// Writes a quoted string literal.
 ///

@@ -128,22 +128,24 @@ impl Login {
             Grant::JwtBearer { client_id, username, audience, key } => {
                 let exp = self.clock.now_ms() / 1000 + ASSERTION_SECONDS;
                 let claims = Claims { iss: client_id, sub: username, aud: audience, exp };
-                assertion = jsonwebtoken::encode(&Header::new(Algorithm::RS256), &claims, key)
-                    .map_err(|_| fault(faults::CREDENTIALS, ErrorClass::Auth, place, "the assertion cannot be signed"))?;
+                assertion = jsonwebtoken::encode(&Header::new(Algorithm::RS256), &claims, key).map_err(|_| {
+                    fault(faults::CREDENTIALS, ErrorClass::Auth, place, "the assertion cannot be signed")
+                })?;
                 let grant_type = "urn:ietf:params:oauth:grant-type:jwt-bearer";
                 [("grant_type", grant_type), ("assertion", &assertion), ("format", "json")]
             }
         };
-        let request = self.client.post(format!("{}/services/oauth2/token", self.base)).timeout(self.timeout).form(&form);
+        let request =
+            self.client.post(format!("{}/services/oauth2/token", self.base)).timeout(self.timeout).form(&form);
         let answered = request.header(http::header::ACCEPT, "application/json").send().await;
         let mut response = answered.map_err(|error| {
             let code = if error.is_connect() { faults::UNREACHABLE } else { faults::TOKEN_UNAVAILABLE };
             fault(code, ErrorClass::Transient, place, transport::cause(error))
         })?;
         let status = response.status();
-        let bytes = transport::read_bounded(&mut response, ANSWER_BYTES_MAX).await.map_err(|trouble| {
-            fault(faults::TOKEN_UNAVAILABLE, ErrorClass::Transient, place, trouble.to_string())
-        })?;
+        let bytes = transport::read_bounded(&mut response, ANSWER_BYTES_MAX)
+            .await
+            .map_err(|trouble| fault(faults::TOKEN_UNAVAILABLE, ErrorClass::Transient, place, trouble.to_string()))?;
         if status != StatusCode::OK {
             return Err(refusal(status, &bytes, place));
         }
@@ -225,10 +227,12 @@ mod tests {
 
     #[test]
     fn token_errors_are_permanent_unless_the_endpoint_is_busy() {
-        let class = |status: u16, body: &str| {
-            refusal(StatusCode::from_u16(status).unwrap(), body.as_bytes(), "token").class
-        };
-        assert_eq!(class(400, r#"{"error":"invalid_grant","error_description":"audience is invalid"}"#), ErrorClass::Auth);
+        let class =
+            |status: u16, body: &str| refusal(StatusCode::from_u16(status).unwrap(), body.as_bytes(), "token").class;
+        assert_eq!(
+            class(400, r#"{"error":"invalid_grant","error_description":"audience is invalid"}"#),
+            ErrorClass::Auth
+        );
         assert_eq!(class(401, r#"{"error":"invalid_client","error_description":"x"}"#), ErrorClass::Auth);
         assert_eq!(class(400, r#"{"error":"rate_limit_exceeded"}"#), ErrorClass::Transient);
         assert_eq!(class(503, "<html>"), ErrorClass::Transient);

@@ -15,7 +15,7 @@ const ROW_BYTES_TYPICAL: usize = 256;
 /// Writes rows for create or upsert; the external id goes into the record.
 pub(crate) fn create_or_upsert_body(batch: &OutBatch) -> Bytes {
     let mut writer = Writer::new(batch);
-    let key_prefix = batch.external_id.as_deref().map(|field| prefix(field));
+    let key_prefix = batch.external_id.as_deref().map(prefix);
     for row in &batch.rows {
         writer.open_record();
         if let (Some(prefix), Some(key)) = (&key_prefix, &row.key) {
@@ -181,7 +181,10 @@ mod tests {
             columns: vec![
                 OutColumn { field: "Subject".into(), reference: None },
                 OutColumn { field: "AccountId".into(), reference: Some(reference(false)) },
-                OutColumn { field: "WhatId".into(), reference: Some(ColumnReference { relationship: "What".into(), ..reference(true) }) },
+                OutColumn {
+                    field: "WhatId".into(),
+                    reference: Some(ColumnReference { relationship: "What".into(), ..reference(true) }),
+                },
             ]
             .into(),
             rows,

@@ -2,13 +2,11 @@
 
 mod answers;
 mod body;
-mod deletes;
-mod updates;
+mod matched;
 
 pub(crate) use answers::read_answers;
 pub(crate) use body::{create_or_upsert_body, update_body};
-pub(crate) use deletes::delete;
-pub(crate) use updates::update;
+pub(crate) use matched::update_or_delete;
 
 use crate::faults::{self, fault};
 use contract::{RowError, RowResult, SinkError};
@@ -17,19 +15,9 @@ use model::ErrorClass;
 /// The records that one Collections call takes.
 pub(crate) const ROWS_MAX: usize = 200;
 
-/// Codes by which the org says that a record id leads nowhere.
-fn is_gone(error: &RowError) -> bool {
-    matches!(error.code.as_str(), "ENTITY_IS_DELETED" | "NOT_FOUND" | "RECORD_NOT_FOUND" | "INVALID_CROSS_REFERENCE_KEY")
-}
-
 /// A refusal of ours, in the shape of the target's.
 fn refused(code: &str, message: String) -> RowResult {
-    RowResult::Failed(RowError {
-        class: ErrorClass::Permanent,
-        code: code.to_owned(),
-        message: faults::bounded(&message),
-        fields: Vec::new(),
-    })
+    RowResult::Failed(RowError { class: ErrorClass::Permanent, code: code.to_owned(), message, fields: Vec::new() })
 }
 
 /// Makes a row's answer of a call's failure, where other rows of the batch have their answers already.
@@ -40,20 +28,6 @@ fn failed_with(error: &SinkError) -> RowResult {
         message: error.message.clone(),
         fields: Vec::new(),
     })
-}
-
-/// Puts the rows' answers in place after checking that the org gave one for each.
-fn settle_into(results: &mut [Option<RowResult>], rows: &[usize], answers: Vec<RowResult>) {
-    assert_eq!(rows.len(), answers.len(), "read_answers checks the count");
-    for (row, answer) in rows.iter().zip(answers) {
-        results[*row] = Some(answer);
-    }
-}
-
-/// Unwraps answers after every row was settled.
-fn all_settled(results: Vec<Option<RowResult>>) -> Vec<RowResult> {
-    let missing = || refused(faults::MALFORMED, "the row got no answer".into());
-    results.into_iter().map(|result| result.unwrap_or_else(missing)).collect()
 }
 
 /// A batch that Collections cannot carry.

@@ -12,7 +12,10 @@ async fn an_upsert_is_one_call_with_our_client_name() {
     assert_eq!(applied.calls, 1);
     assert!(matches!(&applied.rows[..], [RowResult::Applied { created: true, .. }, RowResult::Applied { .. }]));
     let seen = &stub.seen()[0];
-    assert_eq!((&seen.method, seen.path.as_str()), (&Method::PATCH, "/services/data/v62.0/composite/sobjects/Account/Code__c"));
+    assert_eq!(
+        (&seen.method, seen.path.as_str()),
+        (&Method::PATCH, "/services/data/v62.0/composite/sobjects/Account/Code__c")
+    );
     assert_eq!(seen.headers["sforce-call-options"], "client=penstock/test");
     assert_eq!(seen.json()["records"][1]["Code__c"], "b");
     assert_eq!(seen.json()["allOrNone"], false);

@@ -1,6 +1,9 @@
 //! The sink against real HTTP servers: a scripted one for what the wire can do, the simulated org for the rest.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic; clippy knows only functions marked as tests")]
+
 mod batches;
+mod jwt;
 mod readback;
 mod secrets;
 mod sessions;

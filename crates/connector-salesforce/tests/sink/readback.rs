@@ -25,7 +25,10 @@ async fn rows_are_applied_only_where_every_cell_is_held() {
     ])
     .await;
     let (found, calls) = stub.sink().read_back(&accounts(OutOp::Upsert, &["a", "b", "c"])).await.unwrap();
-    assert_eq!(found, [ReadBack::Applied { id: Some("001000000000001AAA".into()) }, ReadBack::Missing, ReadBack::Missing]);
+    assert_eq!(
+        found,
+        [ReadBack::Applied { id: Some("001000000000001AAA".into()) }, ReadBack::Missing, ReadBack::Missing]
+    );
     assert_eq!(calls, 2, "describe and one query");
 }
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 /// An org that echoes everything it was given.
 fn echo(seen: &Seen) -> String {
-    let headers: Vec<String> = seen.headers.iter().map(|(n, v)| format!("{n}={}", v.to_str().unwrap_or_default())).collect();
+    let headers: Vec<String> =
+        seen.headers.iter().map(|(n, v)| format!("{n}={}", v.to_str().unwrap_or_default())).collect();
     headers.join(" ").replace('"', "'")
 }
 

@@ -103,7 +103,9 @@ async fn futures_join<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
 #[tokio::test]
 async fn check_names_wrong_credentials_unreachable_hosts_and_versions() {
     let stub = Stub::start(|seen, _| match seen.path.as_str() {
-        "/services/data" => answer(200, r#"[{"label":"x","url":"/services/data/v31.0","version":"31.0"},{"version":"61.0"}]"#),
+        "/services/data" => {
+            answer(200, r#"[{"label":"x","url":"/services/data/v31.0","version":"31.0"},{"version":"61.0"}]"#)
+        }
         _ => answer(200, "{}"),
     })
     .await;
@@ -120,7 +122,10 @@ async fn check_names_wrong_credentials_unreachable_hosts_and_versions() {
 #[tokio::test]
 async fn check_tells_a_disabled_api_from_hidden_limits() {
     for (body, code) in [
-        (r#"[{"message":"The REST API is not enabled for this Organization.","errorCode":"API_DISABLED_FOR_ORG"}]"#, "PS4006"),
+        (
+            r#"[{"message":"The REST API is not enabled for this Organization.","errorCode":"API_DISABLED_FOR_ORG"}]"#,
+            "PS4006",
+        ),
         (r#"[{"message":"no","errorCode":"INSUFFICIENT_ACCESS"}]"#, "PS4007"),
     ] {
         let stub = Stub::start(move |seen, _| match seen.path.as_str() {

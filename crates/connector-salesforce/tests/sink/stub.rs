@@ -118,7 +118,10 @@ async fn handle(State((shared, url)): State<(Arc<Shared>, String)>, request: Req
             *logins += 1;
             *logins
         };
-        return json(200, &format!(r#"{{"access_token":"{TOKEN}{login}","instance_url":"{url}","token_type":"Bearer"}}"#));
+        return json(
+            200,
+            &format!(r#"{{"access_token":"{TOKEN}{login}","instance_url":"{url}","token_type":"Bearer"}}"#),
+        );
     }
     let number = {
         let mut all = shared.seen.lock().unwrap();

@@ -30,7 +30,9 @@ async fn an_update_looks_ids_up_once_and_answers_missing_rows() {
     let sink = stub.sink();
     let applied = sink.apply(&accounts(OutOp::Update, &["a", "b", "c"])).await.unwrap();
     assert!(matches!(applied.rows[0], RowResult::Applied { .. }), "not case-sensitive");
-    assert!(matches!(&applied.rows[1], RowResult::Failed(e) if e.code == "NOT_FOUND" && e.class == ErrorClass::Permanent));
+    assert!(
+        matches!(&applied.rows[1], RowResult::Failed(e) if e.code == "NOT_FOUND" && e.class == ErrorClass::Permanent)
+    );
     assert!(matches!(applied.rows[2], RowResult::Applied { .. }));
     assert_eq!(applied.calls, 3, "describe, lookup, update");
     let seen = stub.seen();
@@ -115,7 +117,8 @@ async fn long_keys_are_looked_up_in_uris_that_fit() {
     config.id_cache_bytes_max = 0;
     let applied = sink(&config).apply(&accounts(OutOp::Delete, &keys)).await.unwrap();
     assert!(applied.rows.iter().all(|row| matches!(row, RowResult::Applied { id: None, .. })));
-    let asked: usize = stub.seen().iter().filter(|seen| is_query(seen)).map(|seen| seen.soql().matches("\\'").count()).sum();
+    let asked: usize =
+        stub.seen().iter().filter(|seen| is_query(seen)).map(|seen| seen.soql().matches("\\'").count()).sum();
     assert_eq!(asked, 200 * 40, "every key was asked for, quoted");
     assert!(applied.calls > 2);
 }
@@ -134,7 +137,10 @@ async fn a_lookup_follows_pages_but_never_to_another_host() {
         () if seen.path.ends_with("/query/01g-1") => records(&[json!({"Id": id(2), "Code__c": "b"})]),
         () if is_query(seen) && number == 1 => {
             let next = "/services/data/v62.0/query/01g-1";
-            answer(200, &json!({"done": false, "nextRecordsUrl": next, "records": [{"Id": id(1), "Code__c": "a"}]}).to_string())
+            answer(
+                200,
+                &json!({"done": false, "nextRecordsUrl": next, "records": [{"Id": id(1), "Code__c": "a"}]}).to_string(),
+            )
         }
         () if is_query(seen) => answer(200, r#"{"done":false,"nextRecordsUrl":"http://evil.example/","records":[]}"#),
         () => all_applied(seen),

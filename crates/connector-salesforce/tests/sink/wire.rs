@@ -42,7 +42,9 @@ async fn a_spent_quota_is_no_rows_fault() {
 
 #[tokio::test]
 async fn a_batch_that_is_refused_whole_is_permanent_so_that_it_is_split() {
-    for (status, code) in [(400, "JSON_PARSER_ERROR"), (400, "MALFORMED_ID"), (413, "EXCEEDED_MAX_SIZE_REQUEST"), (400, "NEW_CODE")] {
+    for (status, code) in
+        [(400, "JSON_PARSER_ERROR"), (400, "MALFORMED_ID"), (413, "EXCEEDED_MAX_SIZE_REQUEST"), (400, "NEW_CODE")]
+    {
         let error = refused_with(move || answer(status, &format!(r#"[{{"message":"m","errorCode":"{code}"}}]"#))).await;
         assert_eq!(error.class, ErrorClass::Permanent, "{code}");
     }
@@ -125,7 +127,9 @@ async fn a_hanging_read_is_transient() {
 #[tokio::test]
 async fn a_redirect_is_not_followed_and_asks_for_a_new_session() {
     let stub = Stub::start(|_, _| {
-        Act::Answer(Response::builder().status(302).header("location", "http://evil.example/").body(Body::empty()).unwrap())
+        Act::Answer(
+            Response::builder().status(302).header("location", "http://evil.example/").body(Body::empty()).unwrap(),
+        )
     })
     .await;
     let sink = stub.sink();

@@ -78,7 +78,8 @@ fn batch(target: &impl SinkUnderTest, op: OutOp, rows: &[(&str, Cells)]) -> OutB
 }
 
 async fn apply(target: &impl SinkUnderTest, batch: &OutBatch) -> Vec<RowResult> {
-    let applied = target.sink().apply(batch).await.unwrap_or_else(|error| panic!("{:?} was refused: {error}", batch.op));
+    let applied =
+        target.sink().apply(batch).await.unwrap_or_else(|error| panic!("{:?} was refused: {error}", batch.op));
     assert_eq!(applied.rows.len(), batch.rows.len(), "one answer for each row");
     assert!(applied.calls > 0, "a call costs something");
     applied.rows
@@ -162,7 +163,11 @@ pub async fn an_update_never_inserts(target: &impl SinkUnderTest) {
     let rows = [("k1", [text("two"), Cell::Unchanged]), ("k2", [text("two"), Cell::Unchanged])];
     let results = apply(target, &batch(target, OutOp::Update, &rows)).await;
     assert_applied(&results[0]);
-    assert!(matches!(&results[1], RowResult::Failed(error) if error.class == ErrorClass::Permanent), "{:?}", results[1]);
+    assert!(
+        matches!(&results[1], RowResult::Failed(error) if error.class == ErrorClass::Permanent),
+        "{:?}",
+        results[1]
+    );
     assert_held(target, "k1", Some([Some("two"), Some("x")])).await;
     assert_held(target, "k2", None).await;
 }
@@ -190,7 +195,8 @@ pub async fn a_deleted_key_may_come_back(target: &impl SinkUnderTest) {
 /// Missing before, applied after, missing again once the target holds another value; a delete the other way round.
 pub async fn a_read_back_tells_what_is_held(target: &impl SinkUnderTest) {
     let sink = target.sink();
-    let rows = [("k1", [text("one"), Cell::Null]), ("k2", [text("two"), text("x")]), ("k3", [text("three"), Cell::Unchanged])];
+    let rows =
+        [("k1", [text("one"), Cell::Null]), ("k2", [text("two"), text("x")]), ("k3", [text("three"), Cell::Unchanged])];
     let upsert = batch(target, OutOp::Upsert, &rows);
     let delete = batch(target, OutOp::Delete, &rows);
     let read = async |batch: &OutBatch| {
@@ -202,8 +208,16 @@ pub async fn a_read_back_tells_what_is_held(target: &impl SinkUnderTest) {
     apply(target, &upsert).await.iter().for_each(assert_applied);
     assert_eq!(read(&upsert).await, [true; 3]);
     assert_eq!(read(&delete).await, [false; 3]);
-    apply(target, &batch(target, OutOp::Upsert, &[("k1", [text("one"), text("now set")]), ("k3", [Cell::Unchanged, text("y")])])).await;
-    assert_eq!(read(&upsert).await, [false, true, true], "a null that is no null any more; an unchanged cell is not looked at");
+    apply(
+        target,
+        &batch(target, OutOp::Upsert, &[("k1", [text("one"), text("now set")]), ("k3", [Cell::Unchanged, text("y")])]),
+    )
+    .await;
+    assert_eq!(
+        read(&upsert).await,
+        [false, true, true],
+        "a null that is no null any more; an unchanged cell is not looked at"
+    );
     apply(target, &batch(target, OutOp::Delete, &rows[1..2])).await;
     assert_eq!(read(&upsert).await, [false, false, true]);
     assert_eq!(read(&delete).await, [false, true, false]);
