@@ -1,7 +1,9 @@
 //! One column's JSON in either value mode, read by its type into one scalar.
 //!
 //! The formats are those of `connector_postgres::values`. Both modes give the same scalar for the same source value, so
-//! that mapping and keys do not depend on the mode. Reading is lenient in form (a zone may be written in any way that ISO
+//! that mapping and keys do not depend on the mode, but for what Debezium's form does not hold: the zeros at the end of a
+//! `numeric` without precision, NaN and infinities of `numeric` (null there), the parts of an interval, the length of a bit
+//! string, the text of a point or an hstore. Reading is lenient in form (a zone may be written in any way that ISO
 //! 8601 and PostgreSQL know) and strict in content: what is not of the column's type is refused, never guessed.
 
 use super::calendar::{Day, Moment, parse_day, parse_moment, parse_time};
@@ -91,7 +93,12 @@ fn decode_json<'a>(raw: &'a [u8], kind: &ColumnType, mode: ValueMode) -> Option<
         b'-' | b'0'..=b'9' => decode_number(std::str::from_utf8(raw).ok()?, kind, mode),
         b'[' => match kind {
             ColumnType::Array { of } => {
-                let decoded = Elements::of(raw).ok()?.map(|element| decode_json(element.ok()?, of, mode));
+                let decoded = Elements::of(raw).ok()?.map(|element| {
+                    let element = element.ok()?;
+                    // The arrays of several dimensions nest; their type does not tell how deep.
+                    let inner = element.first() == Some(&b'[');
+                    decode_json(element, if inner { kind } else { of }, mode)
+                });
                 decoded.collect::<Option<Vec<_>>>().map(Scalar::List)
             }
             _ => std::str::from_utf8(raw).ok().map(|text| Scalar::Json(Cow::Borrowed(text))),
@@ -108,6 +115,10 @@ fn decode_string<'a>(text: Cow<'a, str>, kind: &ColumnType, mode: ValueMode) -> 
     match kind {
         ColumnType::Text { .. } | ColumnType::Enum { .. } | ColumnType::Uuid | ColumnType::Interval => {
             Some(Scalar::Text(text))
+        }
+        ColumnType::Other { name } if mode == ValueMode::Debezium && is_opaque(name) => {
+            let bytes = STANDARD.decode(text.as_bytes()).ok()?;
+            String::from_utf8(bytes).ok().map(|text| Scalar::Text(Cow::Owned(text)))
         }
         ColumnType::Other { .. } | ColumnType::Array { .. } => Some(Scalar::Text(text)),
         ColumnType::Json => Some(Scalar::Json(text)),
@@ -171,10 +182,10 @@ fn decode_number<'a>(digits: &'a str, kind: &ColumnType, mode: ValueMode) -> Opt
         ColumnType::Time { precision: 0..=3 } => integer().map(|ms| Scalar::Clock(ms.saturating_mul(1_000))),
         ColumnType::Time { .. } => integer().map(Scalar::Clock),
         ColumnType::Timestamp { precision: 0..=3 } => {
-            integer().map(|ms| beyond_moment(ms).unwrap_or_else(|| millis(ms)))
+            integer().map(|ms| beyond_moment(ms, true).unwrap_or_else(|| millis(ms)))
         }
         ColumnType::Timestamp { .. } => {
-            integer().map(|us| beyond_moment(us).unwrap_or_else(|| Scalar::Moment(Moment::from_epoch_us(us))))
+            integer().map(|us| beyond_moment(us, false).unwrap_or_else(|| Scalar::Moment(Moment::from_epoch_us(us))))
         }
         ColumnType::TimeTz | ColumnType::TimestampTz { .. } | ColumnType::Bool => None,
         _ => plain(),
@@ -186,23 +197,47 @@ fn millis(ms: i64) -> Scalar<'static> {
     Scalar::Moment(Moment::at(day, ms.rem_euclid(86_400_000) * 1_000))
 }
 
-/// Debezium's documentation (PostgreSQL connector, "Temporal types") gives these two numbers for infinite timestamps, in
-/// either unit.
-fn beyond_moment(number: i64) -> Option<Scalar<'static>> {
-    match number {
-        9_223_372_036_825_200_000 => Some(Scalar::Beyond(Beyond::Infinity)),
-        -9_223_372_036_832_400_000 => Some(Scalar::Beyond(Beyond::MinusInfinity)),
+/// Debezium's numbers for infinite timestamps, in the column's unit (its documentation gives those in microseconds).
+fn beyond_moment(number: i64, milliseconds: bool) -> Option<Scalar<'static>> {
+    let unit = if milliseconds { 1_000 } else { 1 };
+    if number == 9_223_372_036_825_200_000 / unit {
+        return Some(Scalar::Beyond(Beyond::Infinity));
+    }
+    (number == -9_223_372_036_832_400_000 / unit).then_some(Scalar::Beyond(Beyond::MinusInfinity))
+}
+
+/// Debezium's numbers for infinite dates: what is left of them in 32 bits.
+fn beyond_days(days: i64) -> Option<Scalar<'static>> {
+    match days {
+        -2_147_472_692 => Some(Scalar::Beyond(Beyond::Infinity)),
+        -2_147_472_691 => Some(Scalar::Beyond(Beyond::MinusInfinity)),
         _ => None,
     }
 }
 
-/// Debezium counts days in 32 bits; an infinite date comes out at the ends.
-fn beyond_days(days: i64) -> Option<Scalar<'static>> {
-    match days {
-        2_147_483_647 => Some(Scalar::Beyond(Beyond::Infinity)),
-        -2_147_483_648 => Some(Scalar::Beyond(Beyond::MinusInfinity)),
-        _ => None,
-    }
+/// Types whose text Debezium does not know and gives in base64.
+fn is_opaque(name: &str) -> bool {
+    const PLAIN: [&str; 18] = [
+        "xml",
+        "inet",
+        "cidr",
+        "macaddr",
+        "macaddr8",
+        "tsvector",
+        "ltree",
+        "isbn",
+        "hstore",
+        "bit",
+        "varbit",
+        "point",
+        "int4range",
+        "int8range",
+        "numrange",
+        "tsrange",
+        "tstzrange",
+        "daterange",
+    ];
+    !PLAIN.contains(&name)
 }
 
 fn decode_base64(text: &str, scale: i32) -> Option<Scalar<'static>> {
@@ -229,6 +264,7 @@ mod tests {
     fn both_modes_give_the_same_scalar() {
         let decimal = ColumnType::Decimal { precision: Some(10), scale: Some(2) };
         let any_decimal = ColumnType::Decimal { precision: None, scale: None };
+        let nested = ColumnType::Array { of: Box::new(ColumnType::Int32) };
         let bools = ColumnType::Array { of: Box::new(ColumnType::Date) };
         for (kind, readable, debezium) in [
             (&decimal, "\"12.34\"", "\"BNI=\""),
@@ -241,6 +277,13 @@ mod tests {
             (&ColumnType::Timestamp { precision: 3 }, "\"1969-12-31T23:59:59.999\"", "-1"),
             (&ColumnType::Timestamp { precision: 6 }, "\"1970-01-01T00:00:00.000001\"", "1"),
             (&ColumnType::Timestamp { precision: 6 }, "\"infinity\"", "9223372036825200000"),
+            (&ColumnType::Timestamp { precision: 3 }, "\"-infinity\"", "-9223372036832400"),
+            (&ColumnType::Date, "\"-infinity\"", "-2147472691"),
+            (&ColumnType::Date, "\"+12024-01-01\"", "3672148"),
+            (&ColumnType::Date, "\"0000-12-31\"", "-719163"),
+            (&ColumnType::Other { name: "pg_lsn".into() }, "\"0/1\"", "\"MC8x\""),
+            (&ColumnType::Other { name: "inet".into() }, "\"10.0.0.1\"", "\"10.0.0.1\""),
+            (&nested, "[[1,null],[2]]", "[[1,null],[2]]"),
             (&ColumnType::TimestampTz { precision: 6 }, "\"1970-01-01 01:00:00+01\"", "\"1970-01-01T00:00:00Z\""),
             (&ColumnType::TimeTz, "\"01:00:00+02:00\"", "\"23:00:00Z\""),
             (&ColumnType::Bytes, "\"AQID\"", "\"AQID\""),

@@ -233,10 +233,14 @@ fn json_list(items: &[Scalar<'_>], zoned: bool) -> String {
     json
 }
 
-/// `YYYY-MM-DD`; years before 1 with a sign, as ISO 8601 counts them.
+/// `YYYY-MM-DD`; years before 0 and after 9999 with a sign, as ISO 8601 counts them.
 fn day_text(day: Day) -> String {
     let (year, month, day) = day.civil();
-    if year < 0 { format!("-{:04}-{month:02}-{day:02}", -year) } else { format!("{year:04}-{month:02}-{day:02}") }
+    match year {
+        ..0 => format!("-{:04}-{month:02}-{day:02}", -year),
+        0..=9_999 => format!("{year:04}-{month:02}-{day:02}"),
+        _ => format!("+{year}-{month:02}-{day:02}"),
+    }
 }
 
 /// `hh:mm:ss` with at least `places_min` (0 or 3) digits of fraction; 3 cuts to milliseconds, 0 writes as many as there are.
