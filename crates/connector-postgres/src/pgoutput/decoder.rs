@@ -188,7 +188,7 @@ fn origin<'a>(reader: &mut Reader<'a>) -> Result<Origin<'a>, DecodeError> {
 fn stream_start(reader: &mut Reader<'_>) -> Result<StreamStart, DecodeError> {
     Ok(StreamStart {
         xid: reader.u32("the transaction id is cut off")?,
-        first: reader.u8("the segment flag is cut off")? == 1,
+        first: reader.u8("the segment flag is cut off")? != 0,
     })
 }
 

@@ -12,6 +12,8 @@
 //! Source: PostgreSQL documentation, "Logical Replication Message Formats" (protocol chapter), versions 14 to 18.
 
 mod decoder;
+#[cfg(test)]
+pub(crate) mod encode;
 mod message;
 mod reader;
 mod tuple;
