@@ -105,15 +105,20 @@ pub(crate) fn base_url(url: &str, allow_plain_http: bool) -> Result<String, Conf
     if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
         return Err(refuse("it has a path; only scheme and host are wanted"));
     }
-    let host = authority.host().trim_matches(['[', ']']);
-    let loopback = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
     match scheme {
         "https" => {}
-        "http" if loopback || allow_plain_http => {}
+        "http" if is_loopback(url) || allow_plain_http => {}
         "http" => return Err(refuse("secrets would travel in the clear; write https://")),
         _ => return Err(refuse("only https:// is spoken")),
     }
     Ok(format!("{scheme}://{}", authority.as_str().to_ascii_lowercase()))
+}
+
+/// True when a URL names this machine.
+pub(crate) fn is_loopback(url: &str) -> bool {
+    let uri = url.parse::<Uri>().ok();
+    let host = uri.as_ref().and_then(Uri::host).unwrap_or_default().trim_matches(['[', ']']);
+    host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 fn without_userinfo(url: &str) -> String {

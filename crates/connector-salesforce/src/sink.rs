@@ -95,8 +95,11 @@ impl SalesforceSink {
         };
         let body = Some(write::create_or_upsert_body(batch));
         let call = Call { method, path, body, effect: Effect::Write, place: &place, if_modified_since: None };
-        let answer = self.transport.call(&call, spent).await?;
-        let results = write::read_answers(&answer.body, batch.rows.len(), !upsert, &place)?;
+        let answer = self.transport.call(&call, spent).await.map_err(no_such_place)?;
+        let mut results = write::read_answers(&answer.body, batch.rows.len(), !upsert, &place)?;
+        if upsert {
+            results.iter_mut().for_each(|result| retry_lost_race(result, batch.external_id.as_deref()));
+        }
         if self.ids.keeps(&batch.object) {
             self.learn(batch, &results).await;
         }
@@ -257,7 +260,7 @@ impl Sink for SalesforceSink {
                 }
                 Ok(AppliedBatch { rows, calls: spent })
             }
-            Err(error) => Err(SinkError { calls: spent, ..error }),
+            Err(error) => Err(SinkError { calls: spent, ..to_split(error, batch) }),
         }
     }
 
@@ -287,6 +290,39 @@ impl std::fmt::Debug for SalesforceSink {
             .field("host", &self.host)
             .field("version", &self.version)
             .finish_non_exhaustive()
+    }
+}
+
+/// An object or external id field that is gone is no row's fault: the route stops, and its rows stay until somebody acts.
+fn no_such_place(error: SinkError) -> SinkError {
+    match error.target_code.as_deref() {
+        Some("NOT_FOUND" | "INVALID_EXTERNAL_ID_FIELD_NAME") => {
+            SinkError { class: ErrorClass::Auth, code: model::ErrorCode(faults::NO_OBJECT), ..error }
+        }
+        _ => error,
+    }
+}
+
+/// A refusal of the whole call that speaks of one row: `Permanent` while there are several, so that the batch is split; the
+/// row that then stands alone gets the error's own class.
+fn to_split(error: SinkError, batch: &OutBatch) -> SinkError {
+    match error.class {
+        ErrorClass::ParentMissing | ErrorClass::BusinessRule | ErrorClass::Collateral if batch.rows.len() > 1 => {
+            SinkError { class: ErrorClass::Permanent, ..error }
+        }
+        _ => error,
+    }
+}
+
+/// An upsert that lost a race: somebody inserted the same external id between the org's look and its insert. Sent again it
+/// is an update. (A record in the recycle bin keeps its value too; then the attempts end in a dead letter.)
+fn retry_lost_race(result: &mut RowResult, external_id: Option<&str>) {
+    if let (RowResult::Failed(error), Some(field)) = (result, external_id)
+        && error.code == "DUPLICATE_VALUE"
+        && (error.message.contains(&format!("duplicate value found: {field} duplicates"))
+            || matches!(&error.fields[..], [only] if only.eq_ignore_ascii_case(field)))
+    {
+        error.class = ErrorClass::Transient;
     }
 }
 

@@ -1,6 +1,6 @@
 //! One HTTP exchange with the org: session, headers, compression, bounds, and the class of what went wrong.
 
-use crate::config::{ConfigError, Proxy, SalesforceConfig, ValidConfig};
+use crate::config::{ConfigError, Proxy, SalesforceConfig, ValidConfig, is_loopback};
 use crate::errors::{body, whole};
 use crate::faults::{self, fault};
 use crate::readings::Readings;
@@ -67,7 +67,7 @@ impl Transport {
     /// # Errors
     /// `ConfigError`.
     pub fn new(config: &SalesforceConfig, valid: ValidConfig, clock: Arc<dyn Clock>) -> Result<Self, ConfigError> {
-        let client = client(config)?;
+        let client = client(config, &valid.base)?;
         let login = Login::new(client.clone(), Arc::clone(&clock), valid.base, config)?;
         Ok(Self {
             client,
@@ -197,7 +197,7 @@ impl Transport {
 }
 
 /// Makes the HTTP client: HTTP/1.1 (Salesforce's REST hosts), keep-alive, no redirects, bounded pool.
-fn client(config: &SalesforceConfig) -> Result<reqwest::Client, ConfigError> {
+fn client(config: &SalesforceConfig, base: &str) -> Result<reqwest::Client, ConfigError> {
     // The program installs the provider in `main`; a test or another program that did not would panic in rustls.
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         let _lost_the_race = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -214,6 +214,8 @@ fn client(config: &SalesforceConfig) -> Result<reqwest::Client, ConfigError> {
         .gzip(true)
         .user_agent(concat!("penstock/", env!("CARGO_PKG_VERSION")));
     let builder = match &config.proxy {
+        // What is on this machine is never asked for through a proxy, whatever NO_PROXY says.
+        Proxy::System if is_loopback(base) => builder.no_proxy(),
         Proxy::System => builder,
         Proxy::Direct => builder.no_proxy(),
         Proxy::Url(url) => builder.proxy(

@@ -107,3 +107,35 @@ async fn readings_come_with_every_answer_and_are_taken_once() {
     assert_eq!((&*readings[0].allocation, readings[0].used, readings[0].max), ("DailyApiRequests", 18, 5000));
     assert!(sink.take_readings().is_empty());
 }
+
+#[tokio::test]
+async fn an_upsert_that_lost_a_race_is_tried_again_and_other_duplicates_are_not() {
+    let stub = Stub::start(|_, _| {
+        answer(
+            200,
+            r#"[{"success":false,"errors":[{"statusCode":"DUPLICATE_VALUE","message":"duplicate value found: Code__c duplicates value on record with id: 001000000000001","fields":[]}]},
+                {"success":false,"errors":[{"statusCode":"DUPLICATE_VALUE","message":"duplicate value found: Email__c duplicates value on record with id: 001000000000001","fields":[]}]}]"#,
+        )
+    })
+    .await;
+    let applied = stub.sink().apply(&accounts(OutOp::Upsert, &["a", "b"])).await.unwrap();
+    assert!(matches!(&applied.rows[0], RowResult::Failed(error) if error.class == ErrorClass::Transient));
+    assert!(matches!(&applied.rows[1], RowResult::Failed(error) if error.class == ErrorClass::Permanent));
+}
+
+#[tokio::test]
+async fn an_object_that_is_gone_stops_the_route_and_keeps_its_rows() {
+    let body = r#"[{"errorCode":"NOT_FOUND","message":"The requested resource does not exist"}]"#;
+    let stub = Stub::start(move |_, _| answer(404, body)).await;
+    let error = stub.sink().apply(&accounts(OutOp::Upsert, &["a", "b"])).await.unwrap_err();
+    assert_eq!((error.class, error.code.0), (ErrorClass::Auth, "PS4101"));
+}
+
+#[tokio::test]
+async fn a_whole_refusal_for_one_rows_parent_splits_the_batch_until_the_row_stands_alone() {
+    let body = r#"[{"errorCode":"INVALID_CROSS_REFERENCE_KEY","message":"invalid cross reference id"}]"#;
+    let stub = Stub::start(move |_, _| answer(400, body)).await;
+    let class = async |keys: &[&str]| stub.sink().apply(&accounts(OutOp::Upsert, keys)).await.unwrap_err().class;
+    assert_eq!(class(&["a", "b"]).await, ErrorClass::Permanent);
+    assert_eq!(class(&["a"]).await, ErrorClass::ParentMissing);
+}
