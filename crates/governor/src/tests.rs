@@ -1,0 +1,437 @@
+use super::*;
+use proptest::prelude::*;
+
+const HOUR_MS: i64 = 3_600_000;
+const SPAN_MS: i64 = 24 * HOUR_MS;
+
+fn at(ms: i64) -> Now {
+    Now { monotonic: Duration::from_millis(ms as u64), unix_ms: 1_700_000_000_000 + ms }
+}
+
+fn route() -> RouteId {
+    "requests".into()
+}
+
+/// A wish whose deadline has passed, so that pacing never stands in its way.
+fn urgent(route: &RouteId, lane: Lane, calls: u32) -> Ask<'_> {
+    Ask { lane, route, calls, time_left: Some(Duration::ZERO) }
+}
+
+/// 1,000 calls of an org of 2,000: critical 200, standard 500, bulk 300.
+fn config() -> GovernorConfig {
+    let mut row = AllocationSpec::daily_api_requests();
+    row.assumed_max = 2000;
+    GovernorConfig { allocations: vec![row], in_flight_max: 100_000, in_flight_critical: 1, ..GovernorConfig::default() }
+}
+
+fn governor(config: GovernorConfig) -> Governor {
+    Governor::new(config, at(0)).expect("valid")
+}
+
+fn reading(max: u64, used: u64, at_ms: i64) -> AllocationReading {
+    AllocationReading { allocation: "DailyApiRequests".into(), max, used, at_ms }
+}
+
+/// Spends one call at a time until refused; returns how many were granted, and the refusal.
+fn spend_all(governor: &mut Governor, lane: Lane, now: Now) -> (u64, Refusal) {
+    let route = route();
+    for granted in 0.. {
+        match governor.request(&urgent(&route, lane, 1), now) {
+            Decision::Granted(permit) => governor.finish(permit, 1, now),
+            Decision::Refused(refusal) => return (granted, refusal),
+        }
+    }
+    unreachable!("a budget is finite")
+}
+
+fn lane_status(governor: &mut Governor, lane: Lane, now: Now) -> LaneStatus {
+    governor.status(now).allocations[0].lanes[lane as usize].clone()
+}
+
+#[test]
+fn bulk_borrows_what_idle_lanes_lend_and_leaves_them_a_quarter() {
+    let mut governor = governor(config());
+    let (granted, refusal) = spend_all(&mut governor, Lane::Bulk, at(0));
+    // 300 of its own, 150 of critical's 200, 375 of standard's 500.
+    assert_eq!(granted, 825);
+    assert_eq!(refusal.reason, RefusalReason::OwedToOtherLanes);
+    let (granted, refusal) = spend_all(&mut governor, Lane::Critical, at(0));
+    assert_eq!(granted, 175);
+    assert_eq!(refusal.reason, RefusalReason::ShareSpent);
+    assert_eq!(refusal.retry_after, Duration::from_millis(refill_ms(0)));
+}
+
+/// When what was spent at `ms` is forgotten, from 0 on.
+fn refill_ms(ms: i64) -> u64 {
+    let unix = at(ms).unix_ms;
+    let quarter = HOUR_MS / 4;
+    (unix - unix.rem_euclid(quarter) + quarter + SPAN_MS - at(0).unix_ms) as u64
+}
+
+#[test]
+fn what_an_idle_lane_lent_comes_back_once_it_has_work() {
+    let mut governor = governor(config());
+    assert_eq!(spend_all(&mut governor, Lane::Bulk, at(0)).0, 825);
+    // Critical wakes: from now on its whole reserve is owed to it, and what bulk's old spending frees goes there first.
+    let _ = governor.request(&urgent(&route(), Lane::Critical, 1), at(1));
+    let later = at(refill_ms(0) as i64);
+    let route = route();
+    let Decision::Granted(permit) = governor.request(&urgent(&route, Lane::Critical, 1), later) else { panic!("free") };
+    governor.finish(permit, 1, later);
+    let (granted, refusal) = spend_all(&mut governor, Lane::Bulk, later);
+    // Standard is idle and keeps a quarter (125); critical has work and keeps all that it has not spent (199 - 1 of before).
+    assert_eq!(granted, 1000 - 2 - 198 - 125);
+    assert_eq!(refusal.reason, RefusalReason::OwedToOtherLanes);
+    assert_eq!(lane_status(&mut governor, Lane::Critical, later).owed, 198);
+}
+
+#[test]
+fn critical_may_take_everything_that_is_left() {
+    let mut governor = governor(config());
+    let _ = governor.request(&urgent(&route(), Lane::Standard, 1), at(0));
+    assert_eq!(spend_all(&mut governor, Lane::Critical, at(0)).0, 999);
+}
+
+#[test]
+fn lanes_do_not_block_each_other_when_critical_took_more_than_its_part() {
+    let mut governor = governor(config());
+    let route = route();
+    let ask = urgent(&route, Lane::Critical, 600);
+    assert!(matches!(governor.request(&ask, at(0)), Decision::Granted(_)));
+    // 400 are left, 500 are owed to standard and 300 to bulk, which both have work: standard comes first.
+    let _ = governor.request(&urgent(&route, Lane::Bulk, 1000), at(0));
+    assert_eq!(spend_all(&mut governor, Lane::Bulk, at(0)).0, 275, "standard is idle: a quarter of its part is kept");
+    assert_eq!(spend_all(&mut governor, Lane::Standard, at(0)).0, 125);
+}
+
+#[test]
+fn a_finished_permit_refunds_what_it_did_not_use_and_pays_what_it_used_more() {
+    let mut governor = governor(config());
+    let route = route();
+    let Decision::Granted(a) = governor.request(&urgent(&route, Lane::Standard, 10), at(0)) else { panic!() };
+    let Decision::Granted(b) = governor.request(&urgent(&route, Lane::Standard, 10), at(0)) else { panic!() };
+    assert_eq!(governor.status(at(0)).allocations[0].spent, 20);
+    governor.finish(a, 3, at(HOUR_MS));
+    governor.finish(b, 15, at(HOUR_MS));
+    assert_eq!(governor.status(at(HOUR_MS)).allocations[0].spent, 18);
+    assert_eq!(governor.in_flight(), 0);
+}
+
+#[test]
+fn others_spending_counts_and_a_reading_never_lowers_our_own() {
+    let mut governor = governor(config());
+    let route = route();
+    for _ in 0..10 {
+        let Decision::Granted(permit) = governor.request(&urgent(&route, Lane::Critical, 10), at(0)) else { panic!() };
+        governor.finish(permit, 10, at(0));
+    }
+    assert!(governor.observe(&reading(2000, 1950, 5), at(5)));
+    let row = &governor.status(at(5)).allocations[0];
+    assert_eq!((row.spent, row.spent_by_others, row.left), (100, 1850, 50));
+    assert_eq!(spend_all(&mut governor, Lane::Critical, at(5)).1.reason, RefusalReason::OrgSpent);
+    // The org's figure lags behind: it says less than we spent ourselves.
+    assert!(governor.observe(&reading(2000, 20, 6), at(6)));
+    let row = &governor.status(at(6)).allocations[0];
+    assert_eq!((row.spent, row.spent_by_others), (150, 1850), "a lower figure is believed after five minutes");
+    assert!(!governor.observe(&reading(2000, 0, 4), at(7)), "an older reading is left out");
+    let later = 11 * 60_000;
+    assert!(governor.observe(&reading(2000, 160, later), at(later)));
+    assert!(governor.observe(&reading(2000, 160, 2 * later), at(2 * later)));
+    assert_eq!(governor.status(at(2 * later)).allocations[0].spent_by_others, 10);
+}
+
+#[test]
+fn the_orgs_maximum_wins_over_the_assumed_one() {
+    let mut governor = governor(config());
+    assert!(governor.observe(&reading(100, 0, 1), at(1)));
+    assert_eq!(governor.status(at(1)).allocations[0].budget, 50);
+    let route = route();
+    let Decision::Refused(refusal) = governor.request(&urgent(&route, Lane::Critical, 51), at(1)) else { panic!() };
+    assert_eq!(refusal.reason, RefusalReason::LargerThanBudget);
+    let other = AllocationReading { allocation: "DailyBulkApiBatches".into(), max: 5, used: 5, at_ms: 9 };
+    assert!(!governor.observe(&other, at(2)), "a row that is not kept here");
+}
+
+#[test]
+fn a_hold_stops_every_lane_until_it_is_over_and_a_shorter_one_does_not_shorten_it() {
+    let mut governor = governor(config());
+    governor.hold(Duration::from_secs(60), at(0));
+    governor.hold(Duration::from_secs(1), at(0));
+    let route = route();
+    let Decision::Refused(refusal) = governor.request(&urgent(&route, Lane::Critical, 1), at(10_000)) else { panic!() };
+    assert_eq!((refusal.reason, refusal.retry_after), (RefusalReason::Held, Duration::from_secs(50)));
+    assert!(matches!(governor.request(&urgent(&route, Lane::Bulk, 1), at(60_000)), Decision::Granted(_)));
+}
+
+#[test]
+fn lower_lanes_leave_places_in_flight_to_critical() {
+    let mut governor = governor(GovernorConfig { in_flight_max: 3, in_flight_critical: 1, ..config() });
+    let route = route();
+    let mut permits = Vec::new();
+    for lane in [Lane::Bulk, Lane::Standard, Lane::Bulk, Lane::Critical, Lane::Critical] {
+        match governor.request(&urgent(&route, lane, 1), at(0)) {
+            Decision::Granted(permit) => permits.push(permit.lane),
+            Decision::Refused(refusal) => assert_eq!(refusal.reason, RefusalReason::InFlight),
+        }
+    }
+    assert_eq!(permits, [Lane::Bulk, Lane::Standard, Lane::Critical]);
+}
+
+#[test]
+fn calls_that_take_long_stop_new_ones_at_the_orgs_limit() {
+    let mut governor = governor(GovernorConfig { long_calls_max: 2, ..config() });
+    let route = route();
+    let Decision::Granted(slow) = governor.request(&urgent(&route, Lane::Bulk, 1), at(0)) else { panic!() };
+    let Decision::Granted(_other) = governor.request(&urgent(&route, Lane::Bulk, 1), at(0)) else { panic!() };
+    assert!(matches!(governor.request(&urgent(&route, Lane::Bulk, 1), at(19_999)), Decision::Granted(_)));
+    let Decision::Refused(refusal) = governor.request(&urgent(&route, Lane::Bulk, 1), at(20_000)) else { panic!() };
+    assert_eq!(refusal.reason, RefusalReason::LongCalls);
+    governor.finish(slow, 1, at(20_001));
+    assert!(matches!(governor.request(&urgent(&route, Lane::Bulk, 1), at(20_001)), Decision::Granted(_)));
+}
+
+#[test]
+fn pacing_makes_a_patient_wish_wait_and_lets_a_deadline_through() {
+    let mut governor = governor(config());
+    let route = route();
+    let patient = |calls| Ask { lane: Lane::Standard, route: &route, calls, time_left: None };
+    // A tenth of standard's 500 at once.
+    assert!(matches!(governor.request(&patient(50), at(0)), Decision::Granted(_)));
+    let Decision::Refused(refusal) = governor.request(&patient(1), at(0)) else { panic!() };
+    assert_eq!(refusal.reason, RefusalReason::Paced);
+    // 1,000 a day, of which the idle lanes keep a quarter of their 500: 875 a day are one in 98.7 s.
+    assert_eq!(refusal.retry_after.as_secs(), 86_400 / 875);
+    let hurried = |left| Ask { time_left: Some(Duration::from_secs(left)), ..patient(1) };
+    assert!(matches!(governor.request(&hurried(200), at(0)), Decision::Refused(_)));
+    assert!(matches!(governor.request(&hurried(60), at(0)), Decision::Granted(_)));
+    let after = at(2 * refusal.retry_after.as_millis() as i64 + 2);
+    assert!(matches!(governor.request(&patient(1), after), Decision::Granted(_)));
+}
+
+#[test]
+fn forecast_tells_when_the_share_runs_out_and_which_route_spends_it() {
+    let mut governor = governor(config());
+    let (quick, slow) = (RouteId::from("quick"), RouteId::from("slow"));
+    let mut now = 0;
+    for n in 0..60 {
+        now = n * 60_000;
+        for (route, calls) in [(&quick, 4), (&slow, 1)] {
+            let Decision::Granted(permit) = governor.request(&urgent(route, Lane::Critical, calls), at(now)) else {
+                panic!()
+            };
+            governor.finish(permit, calls, at(now));
+        }
+    }
+    let forecast = governor.forecast("DailyApiRequests", at(now)).expect("a row");
+    let runs_out = forecast.runs_out.expect("5 a minute are 7,200 a day");
+    // 700 are left at 300 an hour.
+    assert!((2 * HOUR_MS..3 * HOUR_MS).contains(&runs_out.in_ms), "{runs_out:?}");
+    assert!(runs_out.of_share);
+    assert_eq!(forecast.per_hour_by_route[0].0, quick);
+    assert!((200.0..280.0).contains(&forecast.per_hour_by_route[0].1), "{forecast:?}");
+    // Nothing more is spent: it never runs out.
+    assert_eq!(governor.forecast("DailyApiRequests", at(now + 10 * HOUR_MS)).expect("a row").runs_out, None);
+    assert!(governor.forecast("Unknown", at(now)).is_none());
+}
+
+#[test]
+fn over_reserved_and_empty_configurations_are_refused() {
+    let over = GovernorConfig { reserved: [Permille(400), Permille(400), Permille(201)], ..config() };
+    assert_eq!(Governor::new(over, at(0)).unwrap_err().code().0, "PS6001");
+    let none = GovernorConfig { share: Permille(0), ..config() };
+    assert_eq!(Governor::new(none, at(0)).unwrap_err().code().0, "PS6002");
+    let mut odd = config();
+    odd.allocations[0].bucket = Duration::from_secs(7000);
+    assert_eq!(Governor::new(odd, at(0)).unwrap_err().code().0, "PS6003");
+}
+
+/// Frozen: what version 1 wrote. Never changed; a new version gets a sample of its own.
+const SNAPSHOT_V1: &str = r#"{"version":1,"at_ms":1700003600000,"ahead":20,"rows":[{"name":"DailyApiRequests","max":2000,"bucket_ms":900000,"buckets":[{"start_ms":1699999200000,"spent":[1,0,2]},{"start_ms":1700002800000,"spent":[0,7,0]}]}],"held_until_ms":1700003700000}"#;
+
+#[test]
+fn snapshot_of_version_1_stays_readable_and_is_written_alike() {
+    let snapshot = Snapshot::from_bytes(SNAPSHOT_V1.as_bytes()).expect("frozen");
+    assert_eq!(String::from_utf8(snapshot.to_bytes()).expect("text"), SNAPSHOT_V1);
+    let mut governor = Governor::restore(config(), &snapshot, at(HOUR_MS)).expect("valid");
+    assert_eq!(governor.status(at(HOUR_MS)).allocations[0].spent, 30, "1 + 2 + 7, and 20 ahead");
+    assert_eq!(governor.status(at(HOUR_MS)).held_for_ms, 100_000);
+    let newer = SNAPSHOT_V1.replace("\"version\":1", "\"version\":2");
+    assert_eq!(Snapshot::from_bytes(newer.as_bytes()).unwrap_err().code().0, "PS6005");
+    assert_eq!(Snapshot::from_bytes(b"{}").unwrap_err().code().0, "PS6004");
+}
+
+#[test]
+fn without_a_stored_snapshot_nothing_is_granted_beyond_what_it_covers() {
+    let mut governor = governor(GovernorConfig { ahead: 10, ..config() });
+    assert_eq!(spend_all(&mut governor, Lane::Critical, at(0)).0, 10);
+    assert!(governor.wants_snapshot());
+    let snapshot = governor.snapshot(at(0));
+    assert_eq!(spend_all(&mut governor, Lane::Critical, at(0)), (10, Refusal { reason: RefusalReason::SnapshotDue, retry_after: SOON }));
+    // A crash here: the 10 calls after the snapshot are not in its buckets, and counted all the same.
+    let mut restored = Governor::restore(governor.config().clone(), &snapshot, at(1)).expect("valid");
+    assert_eq!(restored.status(at(1)).allocations[0].spent, 20);
+    assert_eq!(spend_all(&mut restored, Lane::Critical, at(1)).0, 0, "its own first snapshot is due");
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Pass { ms: i64 },
+    ClockBack { ms: i64 },
+    WallBack { ms: i64 },
+    Request { lane: usize, calls: u32, left_s: Option<u64> },
+    Finish { pick: usize, used: u32 },
+    Foreign { calls: u64 },
+    Read { max: Option<u64>, seen_in_flight: bool },
+    Hold { s: u64 },
+    Snapshot,
+    Crash,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0i64..4 * HOUR_MS).prop_map(|ms| Step::Pass { ms }),
+        1 => (SPAN_MS - HOUR_MS..SPAN_MS + 2 * HOUR_MS).prop_map(|ms| Step::Pass { ms }),
+        1 => (0i64..2 * SPAN_MS).prop_map(|ms| Step::ClockBack { ms }),
+        1 => (0i64..2 * SPAN_MS).prop_map(|ms| Step::WallBack { ms }),
+        10 => (0usize..3, 1u32..40, prop::option::of(0u64..5000))
+            .prop_map(|(lane, calls, left_s)| Step::Request { lane, calls, left_s }),
+        5 => (any::<usize>(), 0u32..41).prop_map(|(pick, used)| Step::Finish { pick, used }),
+        1 => (0u64..60).prop_map(|calls| Step::Foreign { calls }),
+        2 => (prop::option::of(100u64..500), any::<bool>()).prop_map(|(max, seen_in_flight)| Step::Read { max, seen_in_flight }),
+        1 => (0u64..7200).prop_map(|s| Step::Hold { s }),
+        2 => Just(Step::Snapshot),
+        1 => Just(Step::Crash),
+    ]
+}
+
+/// A governor beside the plain truth: every call with its time.
+struct Truth {
+    governor: Governor,
+    stored: Option<Snapshot>,
+    true_ms: i64,
+    /// The wall clock is behind the truth by this much.
+    wall_behind_ms: i64,
+    /// The monotonic clock's reading goes back once by this much.
+    glitch_ms: i64,
+    /// `(when, calls)`; while in flight: as granted.
+    own: Vec<(i64, u64)>,
+    foreign: Vec<(i64, u64)>,
+    out: Vec<(usize, Permit)>,
+    max: u64,
+}
+
+impl Truth {
+    fn now(&mut self) -> Now {
+        let monotonic = (self.true_ms - std::mem::take(&mut self.glitch_ms)).max(0);
+        let unix_ms = 1_700_000_000_000 + self.true_ms - self.wall_behind_ms;
+        Now { monotonic: Duration::from_millis(monotonic as u64), unix_ms }
+    }
+
+    fn in_span(spending: &[(i64, u64)], now_ms: i64) -> u64 {
+        spending.iter().filter(|(at_ms, _)| *at_ms > now_ms - SPAN_MS).map(|(_, calls)| calls).sum()
+    }
+
+    fn request(&mut self, lane: Lane, calls: u32, left_s: Option<u64>) {
+        let (now, route) = (self.now(), route());
+        let before = self.governor.status(now).allocations[0].clone();
+        let ask = Ask { lane, route: &route, calls, time_left: left_s.map(Duration::from_secs) };
+        match self.governor.request(&ask, now) {
+            Decision::Refused(refusal) => assert!(refusal.retry_after > Duration::ZERO),
+            Decision::Granted(permit) => {
+                self.own.push((self.true_ms, u64::from(calls)));
+                self.out.push((self.own.len() - 1, permit));
+                let own = Self::in_span(&self.own, self.true_ms);
+                assert!(own <= self.max / 2, "invariant 1: {own} of {}", self.max / 2);
+                let after = self.governor.status(now).allocations[0].clone();
+                assert!(after.spent >= own, "the ledger knows at least the truth");
+                assert!(after.spent + after.spent_by_others <= self.max, "invariant 2");
+                for higher in before.lanes.iter().filter(|other| other.lane < lane && other.has_work) {
+                    let unspent = higher.reserved.saturating_sub(higher.spent);
+                    assert!(after.left >= unspent.min(before.left), "invariant 3: {lane} took what is {}'s", higher.lane);
+                }
+            }
+        }
+    }
+
+    fn run(&mut self, step: Step) {
+        match step {
+            Step::Pass { ms } => self.true_ms += ms,
+            Step::ClockBack { ms } => {
+                self.glitch_ms = ms;
+                let now = self.now();
+                self.governor.status(now);
+            }
+            Step::WallBack { ms } => self.wall_behind_ms = ms,
+            Step::Request { lane, calls, left_s } => self.request(Lane::ALL[lane], calls, left_s),
+            Step::Finish { pick, used } if !self.out.is_empty() => {
+                let (index, permit) = self.out.swap_remove(pick % self.out.len());
+                let used = used.min(permit.calls);
+                self.own[index].1 = u64::from(used);
+                let now = self.now();
+                self.governor.finish(permit, used, now);
+            }
+            Step::Finish { .. } => {}
+            Step::Foreign { calls } => self.foreign.push((self.true_ms, calls)),
+            Step::Read { max, seen_in_flight } => {
+                self.max = max.unwrap_or(self.max);
+                let in_flight: u64 = self.out.iter().map(|(_, permit)| u64::from(permit.calls)).sum();
+                let own = Self::in_span(&self.own, self.true_ms) - if seen_in_flight { 0 } else { in_flight };
+                let used = own + Self::in_span(&self.foreign, self.true_ms);
+                let now = self.now();
+                let before = self.governor.status(now).allocations[0].spent;
+                self.governor.observe(&reading(self.max, used, self.true_ms), now);
+                assert_eq!(self.governor.status(now).allocations[0].spent, before, "invariant 5");
+            }
+            Step::Hold { s } => {
+                let now = self.now();
+                self.governor.hold(Duration::from_secs(s), now);
+            }
+            Step::Snapshot => {
+                let now = self.now();
+                let bytes = self.governor.snapshot(now).to_bytes();
+                self.stored = Some(Snapshot::from_bytes(&bytes).expect("own bytes"));
+            }
+            Step::Crash => {
+                let Some(stored) = &self.stored else { return };
+                let (config, stored) = (self.governor.config().clone(), stored.clone());
+                self.out.clear();
+                let now = self.now();
+                self.governor = Governor::restore(config, &stored, now).expect("valid");
+                self.max = self.governor.status(now).allocations[0].max;
+                let now = self.now();
+                self.stored = Some(self.governor.snapshot(now));
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_budget_is_ever_exceeded(steps in prop::collection::vec(step(), 1..120)) {
+        let mut spec = AllocationSpec::daily_api_requests();
+        spec.assumed_max = 400;
+        let config = GovernorConfig { allocations: vec![spec], ahead: 60, in_flight_max: 50, ..GovernorConfig::default() };
+        let mut truth = Truth {
+            governor: governor(config),
+            stored: None,
+            true_ms: 0,
+            wall_behind_ms: 0,
+            glitch_ms: 0,
+            own: Vec::new(),
+            foreign: Vec::new(),
+            out: Vec::new(),
+            max: 400,
+        };
+        truth.run(Step::Snapshot);
+        for step in steps {
+            truth.run(step);
+        }
+    }
+
+    #[test]
+    fn any_stored_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = Snapshot::from_bytes(&bytes);
+    }
+}
