@@ -36,7 +36,7 @@ pub struct SinkFixture {
 }
 
 /// Runs every case, each against a target made by `make`.
-pub async fn run_all<T: SinkUnderTest>(make: impl AsyncFn() -> T) {
+pub async fn run_all<T: SinkUnderTest, F: Future<Output = T>>(make: impl Fn() -> F) {
     a_sound_target_has_no_findings(&make().await).await;
     limits_and_allocations_are_told(&make().await).await;
     objects_are_described_and_missing_ones_refused_for_good(&make().await).await;
