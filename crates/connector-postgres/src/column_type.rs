@@ -28,9 +28,17 @@ pub struct TypeFacts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TypeKind {
     /// Labels in their sort order.
-    Enum { labels: Vec<String> },
-    Domain { base_oid: u32, base_typmod: i32 },
-    Array { element_oid: u32, delimiter: u8 },
+    Enum {
+        labels: Vec<String>,
+    },
+    Domain {
+        base_oid: u32,
+        base_typmod: i32,
+    },
+    Array {
+        element_oid: u32,
+        delimiter: u8,
+    },
     /// Ranges, composites, extension types: PostgreSQL's text (`hstore`, `citext` and such go by their name).
     Other,
 }
@@ -59,10 +67,9 @@ impl TypeCatalogue {
         let kind = match (kind.as_str(), labels) {
             ("e", labels) => TypeKind::Enum { labels: labels.unwrap_or_default() },
             ("d", _) => TypeKind::Domain { base_oid: oid(row.try_get(4)?), base_typmod: row.try_get(5)? },
-            _ if element_oid != 0 => TypeKind::Array {
-                element_oid: oid(element_oid),
-                delimiter: delimiter.bytes().next().unwrap_or(b','),
-            },
+            _ if element_oid != 0 => {
+                TypeKind::Array { element_oid: oid(element_oid), delimiter: delimiter.bytes().next().unwrap_or(b',') }
+            }
             _ => TypeKind::Other,
         };
         self.insert(oid(row.try_get(0)?), TypeFacts { name: row.try_get(2)?, kind });
@@ -71,7 +78,10 @@ impl TypeCatalogue {
 
     /// True when every type of these columns (and what those are made of) is known: else read the catalogue again.
     pub fn covers(&self, relation: &RelationDescription) -> bool {
-        relation.columns.iter().all(|column| !matches!(self.resolve(column.type_oid, column.typmod), Resolved::Unknown(_)))
+        relation
+            .columns
+            .iter()
+            .all(|column| !matches!(self.resolve(column.type_oid, column.typmod), Resolved::Unknown(_)))
     }
 
     /// Names a column's type for mapping and checks; a domain is given as its base type.
@@ -133,7 +143,10 @@ fn oid(number: i64) -> u32 {
 enum Resolved {
     BuiltIn(Type, i32),
     Enum(Vec<String>),
-    Array { element: Box<Resolved>, delimiter: u8 },
+    Array {
+        element: Box<Resolved>,
+        delimiter: u8,
+    },
     /// Not built in, neither enum, domain nor array.
     Named(String),
     /// Neither built in nor in the catalogue.

@@ -117,8 +117,11 @@ fn row_message(xid: Option<u32>) -> impl Strategy<Value = Vec<u8>> {
                     .0
             }
         ),
-        (any::<u32>(), name(), name())
-            .prop_map(move |(oid, namespace, name)| head(b'Y').u32(oid).string(&namespace).string(&name).0),
+        (any::<u32>(), name(), name()).prop_map(move |(oid, namespace, name)| head(b'Y')
+            .u32(oid)
+            .string(&namespace)
+            .string(&name)
+            .0),
         (0u8..2, any::<u64>(), name(), prop::collection::vec(any::<u8>(), 0..20)).prop_map(
             move |(flags, lsn, prefix, content)| {
                 head(b'M').u8(flags).u64(lsn).string(&prefix).u32(content.len() as u32).bytes(&content).0

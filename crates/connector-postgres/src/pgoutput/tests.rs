@@ -16,10 +16,7 @@ fn tuple_columns_are_slices_of_the_message() {
     let message = Decoder::new().decode(&bytes);
     let Ok(Message::Insert(insert)) = message else { panic!("{message:?}") };
     let columns: Vec<_> = insert.new.columns().collect();
-    assert_eq!(
-        columns,
-        [ColumnText::Text(b"a"), ColumnText::Null, ColumnText::Unchanged, ColumnText::Text(b"")]
-    );
+    assert_eq!(columns, [ColumnText::Text(b"a"), ColumnText::Null, ColumnText::Unchanged, ColumnText::Text(b"")]);
     let ColumnText::Text(text) = columns[0] else { unreachable!() };
     assert!(bytes.as_ptr_range().contains(&text.as_ptr()));
 }

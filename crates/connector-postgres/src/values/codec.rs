@@ -1,8 +1,8 @@
 //! The compiled way from a column's text to its JSON.
 
+use super::json_text::write_string;
 use super::temporal::Unit;
 use super::{ValueError, array, binary, decimal, hstore, interval, number, point, temporal};
-use super::json_text::write_string;
 
 /// Room that codecs reuse from row to row, and what they count.
 #[derive(Debug, Default)]
@@ -29,15 +29,22 @@ pub(crate) enum Codec {
     TimestampIso,
     TimestampTzIso,
     IntervalIso,
-    Array { element: Box<Codec>, delimiter: u8 },
-    DebeziumScaled { scale: i16 },
+    Array {
+        element: Box<Codec>,
+        delimiter: u8,
+    },
+    DebeziumScaled {
+        scale: i16,
+    },
     DebeziumVariable,
     DebeziumMoney,
     DebeziumDays,
     DebeziumTime(Unit),
     DebeziumTimeTz,
     DebeziumTimestamp(Unit),
-    DebeziumTimestampTz { digits: u8 },
+    DebeziumTimestampTz {
+        digits: u8,
+    },
     DebeziumInterval,
     DebeziumBit,
     DebeziumBits,
@@ -120,9 +127,7 @@ impl Codec {
             Self::DebeziumTimestampTz { .. } => b"\"1970-01-01T00:00:00Z\"",
             Self::Array { .. } => b"[]",
             Self::DebeziumHstore => b"\"{}\"",
-            Self::DebeziumPoint => {
-                b"{\"x\":0.0,\"y\":0.0,\"wkb\":\"AQEAAAAAAAAAAAAAAAAAAAAAAAAA\",\"srid\":null}"
-            }
+            Self::DebeziumPoint => b"{\"x\":0.0,\"y\":0.0,\"wkb\":\"AQEAAAAAAAAAAAAAAAAAAAAAAAAA\",\"srid\":null}",
             _ => b"\"\"",
         }
     }

@@ -143,8 +143,22 @@ fn money_is_plain_digits_or_a_decimal_of_scale_two() {
 #[test]
 fn texts_are_strings_in_both_modes() {
     let types = [
-        Type::TEXT, Type::VARCHAR, Type::BPCHAR, Type::CHAR, Type::NAME, Type::UUID, Type::JSON, Type::JSONB, Type::XML,
-        Type::INET, Type::CIDR, Type::MACADDR, Type::MACADDR8, Type::INT4_RANGE, Type::TSTZ_RANGE, Type::TS_VECTOR,
+        Type::TEXT,
+        Type::VARCHAR,
+        Type::BPCHAR,
+        Type::CHAR,
+        Type::NAME,
+        Type::UUID,
+        Type::JSON,
+        Type::JSONB,
+        Type::XML,
+        Type::INET,
+        Type::CIDR,
+        Type::MACADDR,
+        Type::MACADDR8,
+        Type::INT4_RANGE,
+        Type::TSTZ_RANGE,
+        Type::TS_VECTOR,
     ];
     for built_in in types {
         assert_built_in(
@@ -377,11 +391,7 @@ fn arrays_nest_quote_and_hold_nulls() {
         numeric(10, 2),
         &[("{1.50,2.25,NULL}", "[\"1.50\",\"2.25\",null]", "[\"AJY=\",\"AOE=\",null]")],
     );
-    assert_built_in(
-        &Type::BYTEA_ARRAY,
-        -1,
-        &[(r#"{"\\x00ff",NULL}"#, "[\"AP8=\",null]", "[\"AP8=\",null]")],
-    );
+    assert_built_in(&Type::BYTEA_ARRAY, -1, &[(r#"{"\\x00ff",NULL}"#, "[\"AP8=\",null]", "[\"AP8=\",null]")]);
     assert_built_in(
         &Type::TIMESTAMP_ARRAY,
         3,
@@ -390,7 +400,11 @@ fn arrays_nest_quote_and_hold_nulls() {
     assert_built_in(
         &Type::BOX_ARRAY,
         -1,
-        &[("{(3,4),(1,2);(1,1),(0,0)}", "[\"(3,4),(1,2)\",\"(1,1),(0,0)\"]", "[\"KDMsNCksKDEsMik=\",\"KDEsMSksKDAsMCk=\"]")],
+        &[(
+            "{(3,4),(1,2);(1,1),(0,0)}",
+            "[\"(3,4),(1,2)\",\"(1,1),(0,0)\"]",
+            "[\"KDMsNCksKDEsMik=\",\"KDEsMSksKDAsMCk=\"]",
+        )],
     );
     assert_built_in(&Type::INT2_VECTOR, -1, &[("1 2 3", "\"1 2 3\"", "\"MSAyIDM=\"")]);
 }
@@ -409,7 +423,10 @@ fn text_that_is_not_of_its_type_is_refused_without_showing_it() {
         (&Type::TIMESTAMPTZ, &["2024-05-06 07:08:09", "2024-05-06 07:08:09+"]),
         (&Type::INTERVAL, &["", "1", "1 fortnight", "1:2", "1 day 01:00:00 ago"]),
         (&Type::BYTEA, &["", "\\xabc", "\\xzz", "abc"]),
-        (&Type::INT4_ARRAY, &["", "{", "{1", "{1,}", "{,1}", "{1}}", "{1}{2}", "1", "{x}", "{\"1}", "[1:2", "{{{{{{{1}}}}}}}"]),
+        (
+            &Type::INT4_ARRAY,
+            &["", "{", "{1", "{1,}", "{,1}", "{1}}", "{1}{2}", "1", "{x}", "{\"1}", "[1:2", "{{{{{{{1}}}}}}}"],
+        ),
     ];
     for (built_in, texts) in cases {
         for text in *texts {
