@@ -20,6 +20,10 @@ pub(crate) use whole::Effect;
 /// Under what a load balancer keeps an idle connection: a request on a closed one would have an unknown fate.
 const IDLE_CONNECTION: Duration = Duration::from_secs(50);
 
+/// A body up to this size is compressed where it stands (about 1 ms); a longer one would hold up the other tasks of its
+/// thread.
+const COMPRESS_INLINE_BYTES_MAX: usize = 128 * 1024;
+
 /// The connections to one org.
 pub(crate) struct Transport {
     client: reqwest::Client,
@@ -107,7 +111,10 @@ impl Transport {
     }
 
     async fn call_with_renewal(&self, call: &Call<'_>, spent: &mut u32) -> Result<Answer, SinkError> {
-        let body = call.body.as_ref().map(|body| self.packed(body));
+        let body = match &call.body {
+            None => None,
+            Some(body) => Some(self.packed(body).await),
+        };
         let mut session = self.sessions.current().await?;
         let mut renewed = false;
         loop {
@@ -184,16 +191,24 @@ impl Transport {
     }
 
     /// Compresses a body over the threshold; says whether it did.
-    fn packed(&self, body: &Bytes) -> (Bytes, bool) {
+    async fn packed(&self, body: &Bytes) -> (Bytes, bool) {
         if self.compress_over_bytes.is_none_or(|threshold| body.len() <= threshold) {
             return (body.clone(), false);
         }
-        let mut encoder = flate2::write::GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
-        match encoder.write_all(body).and_then(|()| encoder.finish()) {
-            Ok(packed) => (Bytes::from(packed), true),
-            Err(_) => (body.clone(), false),
-        }
+        let packed = match body.len() {
+            ..COMPRESS_INLINE_BYTES_MAX => gzip(body),
+            _ => {
+                let body = body.clone();
+                tokio::task::spawn_blocking(move || gzip(&body)).await.unwrap_or(None)
+            }
+        };
+        packed.map_or_else(|| (body.clone(), false), |packed| (packed, true))
     }
+}
+
+fn gzip(body: &[u8]) -> Option<Bytes> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
+    encoder.write_all(body).and_then(|()| encoder.finish()).ok().map(Bytes::from)
 }
 
 /// Makes the HTTP client: HTTP/1.1 (Salesforce's REST hosts), keep-alive, no redirects, bounded pool.

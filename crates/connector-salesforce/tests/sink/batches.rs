@@ -65,7 +65,11 @@ async fn large_bodies_go_compressed_and_small_ones_do_not() {
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
     let applied = sink.apply(&accounts(OutOp::Upsert, &keys)).await.unwrap();
     assert_eq!(applied.rows.len(), 200);
+    let mut huge = accounts(OutOp::Upsert, &keys);
+    huge.rows.iter_mut().for_each(|row| row.cells = vec![crate::stub::text(&"x".repeat(2000))]);
+    sink.apply(&huge).await.unwrap();
     let seen = stub.seen();
+    assert!(seen[2].headers.contains_key("content-encoding") && seen[2].body.len() > 400_000);
     assert!(seen[0].headers.get("content-encoding").is_none());
     assert_eq!(seen[1].headers["content-encoding"], "gzip");
     assert_eq!(seen[1].json()["records"].as_array().unwrap().len(), 200);
