@@ -17,6 +17,8 @@ pub enum Exit {
     Usage,
     /// 3: a check found something.
     Found,
+    /// 128 + the signal that ended it; the work was stopped in good order.
+    Signal(u8),
 }
 
 impl Exit {
@@ -27,6 +29,7 @@ impl Exit {
             Exit::Failed => 1,
             Exit::Usage => 2,
             Exit::Found => 3,
+            Exit::Signal(number) => 128 + number,
         }
     }
 }
@@ -146,7 +149,7 @@ pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> St
 pub fn print(command: &str, answer: &Answer, as_json: bool) -> u8 {
     let mut out = std::io::stdout().lock();
     let printed = if as_json {
-        let ok = answer.exit == Exit::Done;
+        let ok = matches!(answer.exit, Exit::Done | Exit::Signal(_));
         let object = json!({
             "command": command, "ok": ok, "summary": answer.summary, "result": answer.result, "error": answer.error,
         });

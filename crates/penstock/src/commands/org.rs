@@ -1,0 +1,77 @@
+//! `penstock org`: a simulated Salesforce org on this machine.
+
+use crate::cli::OrgArgs;
+use crate::output::{Answer, Exit, Problem};
+use crate::signals;
+use org_sim::{Edition, HistoryConfig, LatencyModel, ObjectsSpec, OrgConfig, OrgSim};
+use serde_json::json;
+use std::io::Write;
+
+/// Runs an org until it is told to stop.
+pub async fn run(args: &OrgArgs, as_json: bool) -> Answer {
+    let config = match config(args) {
+        Ok(config) => config,
+        Err(problem) => return Answer { exit: Exit::Usage, ..Answer::failed(problem) },
+    };
+    let org = match OrgSim::start(config).await {
+        Ok(org) => org,
+        Err(error) => return Answer::failed(problem("PS7102", &args.listen.to_string(), error.to_string(), "choose another --listen or mend --objects")),
+    };
+    let credentials = org.credentials();
+    let told = if as_json {
+        format!("{}\n", json!({"url": org.url(), "client_id": credentials.client_id, "client_secret": credentials.client_secret}))
+    } else {
+        format!(
+            "A simulated Salesforce org listens at {url}\n\n  \
+             export SF_URL={url}\n  export SF_CLIENT_ID={id}\n  export SF_CLIENT_SECRET={secret}\n\n  \
+             token:    curl -d grant_type=client_credentials -d client_id={id} -d client_secret={secret} {url}/services/oauth2/token\n  \
+             history:  curl {url}/_sim/history\n  \
+             faults:   curl {url}/_sim/faults\n\nCtrl-C stops it; its records are in memory only.\n",
+            url = org.url(),
+            id = credentials.client_id,
+            secret = credentials.client_secret,
+        )
+    };
+    let mut out = std::io::stdout();
+    let _closed_pipe = out.write_all(told.as_bytes()).and_then(|()| out.flush());
+    let signal = signals::wait().await;
+    let changes = org.last_seq();
+    org.stop().await;
+    Answer { exit: Exit::Signal(signal), ..Answer::done(format!("stopped after {changes} changes"), "", json!({"changes": changes})) }
+}
+
+fn problem(code: &str, place: &str, cause: String, fix: &str) -> Problem {
+    Problem { code: code.into(), place: place.into(), cause, fix: fix.into() }
+}
+
+fn config(args: &OrgArgs) -> Result<OrgConfig, Problem> {
+    let usage = |place: &str, cause: String, fix: &str| problem("PS1010", place, cause, fix);
+    let edition = Edition::from_word(&args.edition).ok_or_else(|| {
+        usage("--edition", format!("{:?} is not an edition", args.edition), "write developer, enterprise or unlimited")
+    })?;
+    let latency = match args.profile.as_str() {
+        "none" => LatencyModel::default(),
+        "realistic" => LatencyModel::realistic(),
+        other => return Err(usage("--profile", format!("{other:?} is not a profile"), "write none or realistic")),
+    };
+    let objects = match &args.objects {
+        None => ObjectsSpec::default(),
+        Some(path) => {
+            let place = path.display().to_string();
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| usage(&place, format!("the file cannot be read: {error}"), "name another file"))?;
+            org_sim::parse_objects(&text, &place)
+                .map_err(|error| usage(&place, error.to_string(), "see examples/city-org.yaml"))?
+        }
+    };
+    Ok(OrgConfig {
+        listen: args.listen,
+        edition,
+        licences: args.licences,
+        latency,
+        objects,
+        seed: args.seed,
+        history: HistoryConfig { file: args.history.clone(), ..HistoryConfig::default() },
+        ..OrgConfig::default()
+    })
+}

@@ -1,0 +1,199 @@
+//! `penstock demo`: the main job with nothing of one's own, with a crash in the middle and a proof at the end.
+
+pub mod proof;
+mod show;
+pub mod stage;
+pub mod workload;
+
+use crate::cli::DemoArgs;
+use crate::output::{Answer, Exit, Problem, thousands};
+use anyhow::Context;
+use contract::{Clock, SystemClock};
+use org_sim::OrgConfig;
+use proof::Proof;
+use serde_json::{Value, json};
+use show::Show;
+use stage::{Stage, StageOptions, Worker, is_connected};
+use std::time::Duration;
+use workload::{Workload, Written};
+
+/// Rows that are there before capture begins, so that the first copy has something to do.
+const ROWS_BEFORE: u32 = 2_000;
+const WRITERS: u32 = 3;
+/// What starting, settling and stopping may take on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What a demo did.
+struct Outcome {
+    written: Written,
+    kills: u32,
+    proof: Proof,
+    /// The pipeline's own proof (`penstock prove`).
+    own: Value,
+    calls: u64,
+    seconds: f64,
+}
+
+/// Runs the demo; exit 1 when the proof does not hold.
+pub async fn run(args: &DemoArgs, as_json: bool) -> Answer {
+    let show = Show::new(as_json);
+    let options = StageOptions {
+        database_url: args.database_url.clone(),
+        org: OrgConfig { seed: args.seed, daily_api_requests_max: Some(5_000_000), ..OrgConfig::default() },
+        ..StageOptions::default()
+    };
+    show.step("starting PostgreSQL and a simulated Salesforce org");
+    let stage = match Stage::start(options).await {
+        Ok(stage) => stage,
+        Err(error) => return failed(&error, "see the message; `penstock demo --database-url URL` takes a server of yours"),
+    };
+    let played = play(&stage, args, &show).await;
+    let tail = stage.worker_log_tail();
+    let kept = stage.end(args.keep).await;
+    show.finish();
+    match played {
+        Ok(outcome) => answer(&outcome, kept.map(|path| path.display().to_string())),
+        Err(error) => {
+            let error = if tail.is_empty() { error } else { error.context(format!("the worker's last words:\n{tail}")) };
+            failed(&error, "run it again with --keep and read worker.log in the folder that it prints")
+        }
+    }
+}
+
+async fn play(stage: &Stage, args: &DemoArgs, show: &Show) -> anyhow::Result<Outcome> {
+    let clock = SystemClock::new();
+    let client = stage.connect().await?;
+    show.step(&format!("writing {} rows into the shop, before anybody looks", thousands(u64::from(ROWS_BEFORE))));
+    let mut writers: Vec<Workload> = (0..WRITERS).map(|n| Workload::new(args.seed, n, WRITERS)).collect();
+    fill(stage, &mut writers).await?;
+    let copied_seq = stage.audit_seq(&client).await?;
+
+    let started = clock.monotonic();
+    let mut worker = stage.worker(&[])?;
+    worker.until(PATIENCE, is_connected).await.context("starting the worker")?;
+    let duration = Duration::from_secs(args.seconds.max(1));
+    show.start(duration, args.rate);
+    let (written, kills) = {
+        let work = write_for(stage, writers, duration, args.rate);
+        let watch = watch_and_kill(stage, worker, duration, !args.no_kill, show);
+        let (written, watched) = tokio::join!(work, watch);
+        let (back, kills) = watched?;
+        worker = back;
+        (written?, kills)
+    };
+    show.step("the shop is closed; waiting until everything is settled");
+    let wal_end = stage.wal_end(&client).await?;
+    worker.until_settled(wal_end, PATIENCE).await.context("waiting until everything is settled")?;
+    let seconds = (clock.monotonic() - started).as_secs_f64();
+    worker.stop().await?;
+    show.step("comparing database and org, row by row");
+    let proof = stage.prove(&client, copied_seq).await?;
+    let own = crate::commands::prove::of_pipeline(&stage.pipeline_file()).await?;
+    Ok(Outcome { written, kills, proof, own, calls: stage.org.daily_requests_used(), seconds })
+}
+
+/// Writes the rows that are there before capture begins.
+async fn fill(stage: &Stage, writers: &mut [Workload]) -> anyhow::Result<()> {
+    for writer in writers.iter_mut() {
+        let mut client = stage.connect().await?;
+        let mut left = i64::from(ROWS_BEFORE / WRITERS);
+        while left > 0 {
+            left -= i64::from(writer.transaction(&mut client).await?);
+        }
+        writer.written = Written::default();
+    }
+    Ok(())
+}
+
+/// Lets the writers work at a rate, each on a connection of its own.
+async fn write_for(stage: &Stage, writers: Vec<Workload>, duration: Duration, rate: u64) -> anyhow::Result<Written> {
+    let mut tasks = Vec::new();
+    for mut writer in writers {
+        let mut client = stage.connect().await?;
+        let own_rate = (rate as f64 / f64::from(WRITERS)).max(0.1);
+        tasks.push(tokio::spawn(async move {
+            let end = tokio::time::Instant::now() + duration;
+            let mut due = tokio::time::Instant::now();
+            while tokio::time::Instant::now() < end {
+                let changes = writer.transaction(&mut client).await?;
+                due += Duration::from_secs_f64(f64::from(changes) / own_rate);
+                tokio::time::sleep_until(due.min(end)).await;
+            }
+            Ok::<_, tokio_postgres::Error>(writer.written)
+        }));
+    }
+    let mut all = Written::default();
+    for task in tasks {
+        let written = task.await??;
+        all.inserts += written.inserts;
+        all.updates += written.updates;
+        all.deletes += written.deletes;
+        all.transactions += written.transactions;
+    }
+    Ok(all)
+}
+
+/// Shows the worker's progress; in the middle kills it and starts another.
+async fn watch_and_kill(
+    stage: &Stage,
+    mut worker: Worker,
+    duration: Duration,
+    kill: bool,
+    show: &Show,
+) -> anyhow::Result<(Worker, u32)> {
+    let start = tokio::time::Instant::now();
+    let (mut kills, mut look) = (0, tokio::time::interval(Duration::from_millis(250)));
+    while start.elapsed() < duration {
+        look.tick().await;
+        if kill && kills == 0 && start.elapsed() * 2 > duration {
+            show.step(&format!("SIGKILL to the worker, process {}; starting another", worker.pid().unwrap_or_default()));
+            worker.kill().await?;
+            worker = stage.worker(&[])?;
+            kills += 1;
+        }
+        if let Some(end) = worker.ended()? {
+            anyhow::bail!("the worker ended: {end}");
+        }
+        if let Some(status) = worker.status().await {
+            show.progress(start.elapsed(), &status);
+        }
+    }
+    Ok((worker, kills))
+}
+
+fn failed(error: &anyhow::Error, fix: &str) -> Answer {
+    Answer::failed(Problem {
+        code: "PS7101".into(),
+        place: "penstock demo".into(),
+        cause: format!("{error:#}"),
+        fix: fix.into(),
+    })
+}
+
+fn answer(outcome: &Outcome, kept: Option<String>) -> Answer {
+    let (proof, found) = (&outcome.proof, &outcome.proof.findings);
+    let own_holds = outcome.own["holds"] == true;
+    let holds = proof.holds() && own_holds;
+    let result = json!({
+        "lost": found.lost, "out_of_order": found.out_of_order, "repeated_effects": found.repeated_effects,
+        "unknown": found.unknown, "resent": found.resent, "rows_equal": proof.rows_equal,
+        "rows_in_database": proof.rows_in_database, "rows_in_org": proof.rows_in_org,
+        "rows_different": proof.rows_different, "examples": found.examples,
+        "changes": outcome.written.changes(), "written": outcome.written, "effects": found.effects, "keys": found.keys,
+        "kills": outcome.kills, "api_calls": outcome.calls, "seconds": outcome.seconds, "prove": outcome.own, "folder": kept,
+    });
+    let mut text = show::proof_table(outcome);
+    for example in &found.examples {
+        text.push_str(&format!("  {example}\n"));
+    }
+    if let Some(folder) = &kept {
+        text.push_str(&format!("kept: {folder}\n"));
+    }
+    let summary = if holds {
+        "nothing lost, nothing out of order, nothing repeated; database and org are equal".to_owned()
+    } else {
+        "the proof does not hold: see the table".to_owned()
+    };
+    let exit = if holds { Exit::Done } else { Exit::Found };
+    Answer { exit, ..Answer::done(summary, text, result) }
+}
