@@ -98,7 +98,9 @@ pub enum ConfigError {
     OverReserved { permille: u32 },
     #[error("PS6002: {what} is 0: nothing could ever be sent")]
     Nothing { what: &'static str },
-    #[error("PS6003: allocation {name} has a bucket of {bucket:?} in a span of {span:?}; a span is a whole number of buckets")]
+    #[error(
+        "PS6003: allocation {name} has a bucket of {bucket:?} in a span of {span:?}; a span is a whole number of buckets"
+    )]
     Bucket { name: Arc<str>, bucket: Duration, span: Duration },
 }
 

@@ -59,9 +59,9 @@ fn runs_out(row: &Row, budget: u64, now_ms: i64) -> Option<RunsOut> {
     let mut at_ms = now_ms;
     for (next_ms, freed) in row.ledger.forgotten().chain([(end_ms, 0)]) {
         let next_ms = next_ms.clamp(at_ms, end_ms);
-        let lasts_ms = (room / per_ms) as i64;
-        if at_ms + lasts_ms < next_ms {
-            return Some(RunsOut { in_ms: at_ms + lasts_ms - now_ms, of_share });
+        let lasts_ms = room / per_ms;
+        if lasts_ms < (next_ms - at_ms) as f64 {
+            return Some(RunsOut { in_ms: at_ms - now_ms + lasts_ms as i64, of_share });
         }
         room += freed as f64 - per_ms * (next_ms - at_ms) as f64;
         at_ms = next_ms;

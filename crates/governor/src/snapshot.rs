@@ -3,12 +3,16 @@
 //! Stored as one JSON object, version 1:
 //!
 //! ```text
-//! {"version":1,"at_ms":…,"ahead":…,"rows":[{"name":"DailyApiRequests","max":…,"bucket_ms":…,
+//! {"version":1,"at_ms":…,"unix_ms":…,"ahead":…,"rows":[{"name":"DailyApiRequests","max":…,"bucket_ms":…,
 //!   "buckets":[{"start_ms":…,"spent":[critical,standard,bulk]}, …ascending]}],"held_until_ms":…}
 //! ```
 //!
 //! Permits are counted as spent when they are granted, so one that is outstanding at a crash is in the buckets. What is granted
 //! after the snapshot is covered by `ahead`: a restore counts it as spent at the time of the restore.
+//!
+//! The governor's time runs with the monotonic clock; the wall clock only bridges the time in which no process ran, and one that
+//! went back meanwhile bridges nothing. (A wall clock that is put forward between two processes does forget too early: nothing
+//! on one machine could tell; the org's own figures still hold.)
 
 use crate::row::Row;
 use crate::{ConfigError, Governor, GovernorConfig, Now};
@@ -22,8 +26,10 @@ const VERSION: u32 = 1;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     pub version: u32,
-    /// The governor's time, Unix milliseconds.
+    /// The governor's time: what `start_ms` and `held_until_ms` are measured in.
     pub at_ms: i64,
+    /// The wall clock at the same moment, Unix milliseconds.
+    pub unix_ms: i64,
     /// Calls that may have been granted after this snapshot.
     #[serde(default)]
     pub ahead: u64,
@@ -103,9 +109,11 @@ impl Governor {
     pub fn snapshot(&mut self, now: Now) -> Snapshot {
         self.pass_time(now);
         self.granted_since_snapshot = 0;
+        let unix_ms = now.unix_ms;
         Snapshot {
             version: VERSION,
             at_ms: self.now_ms,
+            unix_ms,
             ahead: self.config.ahead,
             rows: self.rows.iter().map(snapshot_row).collect(),
             held_until_ms: self.held_until_ms,
@@ -118,7 +126,8 @@ impl Governor {
     /// # Errors
     /// As `Governor::new`.
     pub fn restore(config: GovernorConfig, snapshot: &Snapshot, now: Now) -> Result<Self, ConfigError> {
-        let now = Now { unix_ms: now.unix_ms.max(snapshot.at_ms), ..now };
+        let away_ms = now.unix_ms.saturating_sub(snapshot.unix_ms).max(0);
+        let now = Now { unix_ms: snapshot.at_ms.saturating_add(away_ms), ..now };
         let mut governor = Self::new(config, now)?;
         governor.held_until_ms = snapshot.held_until_ms;
         for stored in &snapshot.rows {

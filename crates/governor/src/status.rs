@@ -63,7 +63,8 @@ impl Governor {
         let now_ms = self.pass_time(now);
         let names: Vec<String> = self.rows.iter().map(|row| row.spec.name.to_string()).collect();
         let forecasts: Vec<_> = names.iter().map(|name| self.forecast(name, now)).collect();
-        let allocations = forecasts.into_iter().enumerate().map(|(at, forecast)| self.row_status(at, forecast)).collect();
+        let allocations =
+            forecasts.into_iter().enumerate().map(|(at, forecast)| self.row_status(at, forecast)).collect();
         Status {
             allocations,
             in_flight: self.outstanding.len(),
