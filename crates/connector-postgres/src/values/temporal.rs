@@ -103,6 +103,11 @@ pub(super) fn write_timetz_utc(out: &mut Vec<u8>, text: &[u8]) -> Result<(), Val
 }
 
 pub(super) fn write_timestamp_iso(out: &mut Vec<u8>, text: &[u8]) -> Result<(), ValueError> {
+    if let Some((local, fraction)) = split_plain(text) {
+        write_plain(out, local, fraction);
+        out.push(b'"');
+        return Ok(());
+    }
     if is_infinite(text) {
         write_string(out, text);
         return Ok(());
@@ -118,6 +123,11 @@ pub(super) fn write_timestamp_iso(out: &mut Vec<u8>, text: &[u8]) -> Result<(), 
 
 /// In UTC with `Z`. The session's zone is UTC; another offset is converted, not trusted to be absent.
 pub(super) fn write_timestamptz_iso(out: &mut Vec<u8>, text: &[u8]) -> Result<(), ValueError> {
+    if let Some((local, fraction)) = text.strip_suffix(b"+00").and_then(split_plain) {
+        write_plain(out, local, fraction);
+        out.extend_from_slice(b"Z\"");
+        return Ok(());
+    }
     if is_infinite(text) {
         write_string(out, text);
         return Ok(());
@@ -178,6 +188,32 @@ pub(super) fn write_timestamp_number(out: &mut Vec<u8>, text: &[u8], unit: Unit)
     };
     write_number(out, if unit == Unit::Millis { us / 1000 } else { us });
     Ok(())
+}
+
+/// Splits `YYYY-MM-DD HH:MM:SS` from its fraction: nearly every timestamp there is. The form is checked, not the calendar:
+/// the text comes from PostgreSQL and goes on as it is.
+#[inline]
+fn split_plain(text: &[u8]) -> Option<(&[u8; 19], &[u8])> {
+    const FORM: &[u8; 19] = b"0000-00-00 00:00:00";
+    let (local, fraction) = text.split_first_chunk::<19>()?;
+    let fits = local
+        .iter()
+        .zip(FORM)
+        .fold(true, |fits, (byte, form)| fits & if *form == b'0' { byte.is_ascii_digit() } else { byte == form });
+    let digits = fraction.strip_prefix(b".").unwrap_or(fraction);
+    let plain = fits && fraction.len() <= 7 && (digits.len() < fraction.len()) == !digits.is_empty();
+    (plain && digits.iter().all(u8::is_ascii_digit)).then_some((local, fraction))
+}
+
+/// Appends the opening quote, day, `T`, clock and fraction.
+#[inline]
+fn write_plain(out: &mut Vec<u8>, local: &[u8; 19], fraction: &[u8]) {
+    let mut iso = [0u8; 20];
+    iso[0] = b'"';
+    iso[1..].copy_from_slice(local);
+    iso[11] = b'T';
+    out.extend_from_slice(&iso);
+    out.extend_from_slice(fraction);
 }
 
 fn parse_date(text: &[u8]) -> Result<Day, ValueError> {
