@@ -1,1 +1,54 @@
-//! A Salesforce org on loopback that speaks the real wire protocols
+//! A Salesforce org on loopback that speaks the real wire protocols, so that product code cannot tell.
+//!
+//! What is simulated, what can be configured and what is left out so far: `docs/org-sim.md`.
+//!
+//! ```text
+//!  sockets ─▶ server ─▶ Org (a state machine: no sockets, time as an argument)
+//!              │         ├─ oauth      sessions
+//!              │         ├─ limits     allocations
+//!              │         ├─ faults, latency, locks   what goes wrong and how long it takes
+//!              │         ├─ rest ─▶ dml ─▶ store      records
+//!              │         │           └──▶ history    every applied change
+//!              │         └─ query ◀─ soql
+//!              └▶ control (/_sim/…)
+//! ```
+//!
+//! This crate refuses to know Penstock: it imports only the domain's words.
+
+mod answer;
+mod clock;
+mod config;
+mod control;
+mod dml;
+mod error;
+mod faults;
+mod handle;
+mod history;
+mod ids;
+mod json;
+mod latency;
+mod limits;
+mod locks;
+mod oauth;
+mod org;
+mod query;
+mod rest;
+mod schema;
+mod server;
+mod soql;
+mod store;
+mod value;
+
+pub use answer::{Request, Response};
+pub use clock::OrgClock;
+pub use config::{AppConfig, Edition, HistoryConfig, OrgConfig, RowLocks, UserConfig};
+pub use dml::Unverified;
+pub use error::SimError;
+pub use faults::{Api, Effect, FaultMatch, FaultReport, FaultRule, Operation, When};
+pub use handle::{Credentials, OrgSim, RunningOrg};
+pub use history::{HistoryEntry, HistoryOp};
+pub use ids::SfId;
+pub use latency::{LatencyModel, ServiceTime};
+pub use org::{Begun, Org, Ticket};
+pub use schema::build::parse_yaml as parse_objects;
+pub use schema::spec::{FieldSpec, FieldType, NameSpec, ObjectSpec, ObjectsSpec, OnDelete, Ordered, Targets};

@@ -1,0 +1,193 @@
+//! Writing rows as Salesforce does: checks, defaults, relationships, and the history of what was applied.
+//!
+//! Every API ends here. A row is applied whole or not at all; a transaction (`allOrNone`) can be taken back.
+
+mod convert;
+mod delete;
+mod resolve;
+mod write;
+
+pub use convert::{convert, parse_key};
+
+use crate::history::{Draft, History, HistoryOp, Mark};
+use crate::ids::SfId;
+use crate::store::{Row, RowState, Store};
+use crate::value::Value;
+use std::borrow::Cow;
+
+/// Why a row was refused, in Salesforce's words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowError {
+    pub code: Cow<'static, str>,
+    pub message: String,
+    pub fields: Vec<String>,
+}
+
+impl RowError {
+    /// Makes an error that names no field.
+    pub fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self { code: code.into(), message: message.into(), fields: Vec::new() }
+    }
+
+    /// Makes an error about one field.
+    pub fn on(code: &'static str, message: impl Into<String>, field: &str) -> Self {
+        Self { fields: vec![field.to_owned()], ..Self::new(code, message) }
+    }
+}
+
+/// Settings where the reference leaves open what Salesforce does.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Unverified {
+    /// Code of a relationship whose external id is unknown: `INVALID_FIELD` or `INVALID_CROSS_REFERENCE_KEY`.
+    pub unknown_foreign_key_code: String,
+    /// Whether a row in the recycle bin keeps its unique values.
+    pub deleted_rows_hold_unique_values: bool,
+    /// HTTP status of a single call for a record in the recycle bin.
+    pub entity_is_deleted_status: u16,
+    /// HTTP status of the token endpoint for a wrong client secret.
+    pub invalid_client_status: u16,
+    /// Whether an unknown field or a value of the wrong JSON type refuses the whole Collections call (400) rather than its row.
+    pub collections_refuse_whole_call: bool,
+    /// How far in the future a JWT may expire, in seconds.
+    pub jwt_expiry_max_s: i64,
+}
+
+impl Default for Unverified {
+    fn default() -> Self {
+        Self {
+            unknown_foreign_key_code: "INVALID_FIELD".into(),
+            deleted_rows_hold_unique_values: false,
+            entity_is_deleted_status: 404,
+            invalid_client_status: 400,
+            collections_refuse_whole_call: false,
+            jwt_expiry_max_s: 300,
+        }
+    }
+}
+
+/// Who writes, through what, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    pub now_ms: i64,
+    pub user: SfId,
+    pub api: &'static str,
+    pub request: u64,
+    pub client: Option<&'a str>,
+}
+
+enum Undo {
+    Inserted { table: usize, slot: u32 },
+    Replaced { table: usize, slot: u32, row: Row },
+}
+
+/// One transaction.
+pub struct Writer<'a> {
+    pub store: &'a mut Store,
+    history: &'a mut History,
+    unverified: &'a Unverified,
+    origin: Origin<'a>,
+    mark: Mark,
+    /// None when the transaction will not be taken back.
+    undo: Option<Vec<Undo>>,
+}
+
+impl<'a> Writer<'a> {
+    /// Begins. `undoable`: whether `rollback` may be called.
+    pub fn begin(
+        store: &'a mut Store,
+        history: &'a mut History,
+        unverified: &'a Unverified,
+        origin: Origin<'a>,
+        undoable: bool,
+    ) -> Self {
+        let mark = history.mark();
+        Self { store, history, unverified, origin, mark, undo: undoable.then(Vec::new) }
+    }
+
+    /// Makes everything since `begin` final.
+    pub fn commit(self) {
+        self.history.commit();
+    }
+
+    /// Takes everything since `begin` back; ids of created rows stay used.
+    ///
+    /// # Panics
+    /// When the transaction was not begun as undoable: half of it would stay.
+    pub fn rollback(self) {
+        let undo = self.undo.expect("only an undoable transaction is rolled back");
+        for step in undo.into_iter().rev() {
+            match step {
+                Undo::Replaced { table, slot, row } => {
+                    self.store.table_mut(table).replace(slot, row);
+                }
+                Undo::Inserted { table, slot } => {
+                    let table = self.store.table_mut(table);
+                    let id = table.row(slot).map(|row| row.id).expect("an inserted row is there until its undo");
+                    let mut gone = Row::new(id, id, 0);
+                    gone.state = RowState::Gone;
+                    table.replace(slot, gone);
+                }
+            }
+        }
+        self.history.rollback(self.mark);
+    }
+
+    fn insert(&mut self, table: usize, row: Row) -> u32 {
+        let slot = self.store.table_mut(table).insert(row);
+        if let Some(undo) = &mut self.undo {
+            undo.push(Undo::Inserted { table, slot });
+        }
+        slot
+    }
+
+    fn replace(&mut self, table: usize, slot: u32, row: Row, op: HistoryOp, sent: &[u16]) {
+        let old = self.store.table_mut(table).replace(slot, row);
+        self.record(table, slot, op, sent, Some(&old));
+        if let Some(undo) = &mut self.undo {
+            undo.push(Undo::Replaced { table, slot, row: old });
+        }
+    }
+
+    /// Adds a change to the history: what differs between `old` and the row as it is now.
+    fn record(&mut self, table: usize, slot: u32, op: HistoryOp, sent: &[u16], old: Option<&Row>) {
+        let table = self.store.table(table);
+        let Some(row) = table.row(slot) else { return };
+        let object = &table.object;
+        let mut changes: Vec<(&str, &Value, &Value)> = Vec::new();
+        let name = |field: u16| &*object.fields[usize::from(field)].name;
+        for (field, after) in row.cells() {
+            let before = old.map_or(&Value::Null, |old| old.cell(*field));
+            if before != after {
+                changes.push((name(*field), before, after));
+            }
+        }
+        for (field, before) in old.map_or(&[][..], Row::cells) {
+            if row.cell(*field).is_null() {
+                changes.push((name(*field), before, &Value::Null));
+            }
+        }
+        if op == HistoryOp::Delete {
+            changes.push(("IsDeleted", &Value::Bool(false), &Value::Bool(true)));
+        }
+        let key = |number: &u16| {
+            let field = &object.fields[usize::from(*number)];
+            (field.external_id && !row.cell(*number).is_null()).then(|| (&*field.name, row.cell(*number)))
+        };
+        let external_id =
+            sent.first().and_then(key).or_else(|| (0..object.fields.len() as u16).find_map(|number| key(&number)));
+        let sent: Vec<&str> = sent.iter().map(|number| name(*number)).collect();
+        self.history.append(&Draft {
+            at_ms: self.origin.now_ms,
+            api: self.origin.api,
+            request: self.origin.request,
+            client: self.origin.client,
+            object: &object.name,
+            id: row.id,
+            external_id,
+            op,
+            sent: &sent,
+            changes: &changes,
+        });
+    }
+}

@@ -1,0 +1,261 @@
+//! Create, update and upsert of one row.
+
+use super::resolve::{Cells, Intent, Members};
+use super::{RowError, Writer, convert};
+use crate::history::HistoryOp;
+use crate::ids::SfId;
+use crate::json::Json;
+use crate::schema::{Kind, Object, Storage};
+use crate::store::{Row, RowState, Table};
+use crate::value::Value;
+
+/// What an upsert did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Upserted {
+    pub id: SfId,
+    pub created: bool,
+}
+
+/// How an upsert finds its row.
+pub enum Match {
+    Row(u32),
+    Nothing,
+    Several(Vec<SfId>),
+}
+
+impl Writer<'_> {
+    /// Creates a row.
+    ///
+    /// # Errors
+    /// `RowError`; nothing was changed.
+    pub fn create(&mut self, table: usize, members: &Members<'_>) -> Result<SfId, RowError> {
+        self.create_with_key(table, members, None)
+    }
+
+    /// Updates the live row with this id.
+    ///
+    /// # Errors
+    /// `RowError`; nothing was changed. An unknown id is `INVALID_CROSS_REFERENCE_KEY`, a deleted row `ENTITY_IS_DELETED`.
+    pub fn update(&mut self, table: usize, id: SfId, members: &Members<'_>) -> Result<(), RowError> {
+        let slot = self.live_slot(table, id)?;
+        self.update_slot(table, slot, members, None)
+    }
+
+    /// Finds the live rows that an upsert by `field` = `value` means.
+    pub fn match_key(&self, table: usize, field: u16, value: &Value) -> Match {
+        let table = self.store.table(table);
+        let found = table.find(field, value).unwrap_or(&[]);
+        let live = |slot: &u32| table.row(*slot).filter(|row| row.state == RowState::Live).map(|row| (*slot, row.id));
+        let mut rows = found.iter().filter_map(live);
+        match (rows.next(), rows.next()) {
+            (None, _) => Match::Nothing,
+            (Some((slot, _)), None) => Match::Row(slot),
+            (Some(_), Some(_)) => Match::Several(found.iter().filter_map(live).map(|(_, id)| id).collect()),
+        }
+    }
+
+    /// Updates the row whose `field` is `key`, or creates one with it.
+    ///
+    /// # Errors
+    /// `RowError`; nothing was changed. Several matches are `DUPLICATE_EXTERNAL_ID`.
+    pub fn upsert(
+        &mut self,
+        table: usize,
+        field: u16,
+        key: Value,
+        members: &Members<'_>,
+    ) -> Result<Upserted, RowError> {
+        match self.match_key(table, field, &key) {
+            Match::Row(slot) => {
+                self.update_slot(table, slot, members, Some((field, key)))?;
+                let id = self.store.table(table).row(slot).map(|row| row.id).expect("an updated row is there");
+                Ok(Upserted { id, created: false })
+            }
+            Match::Nothing => {
+                let id = self.create_with_key(table, members, Some((field, key)))?;
+                Ok(Upserted { id, created: true })
+            }
+            Match::Several(ids) => {
+                let name = &self.store.table(table).object.fields[usize::from(field)].name;
+                let ids: Vec<&str> = ids.iter().map(SfId::as_str).collect();
+                Err(RowError::on(
+                    "DUPLICATE_EXTERNAL_ID",
+                    format!("{name}: more than one record found for external id field: [{}]", ids.join(", ")),
+                    name,
+                ))
+            }
+        }
+    }
+
+    /// Reads the upsert's key from a record.
+    ///
+    /// # Errors
+    /// `MISSING_ARGUMENT` when it is absent or null, and whatever `convert` finds.
+    pub fn key_of(&self, table: usize, field: u16, members: &Members<'_>) -> Result<Value, RowError> {
+        let field = &self.store.table(table).object.fields[usize::from(field)];
+        let sent = members.iter().find(|(name, _)| name.eq_ignore_ascii_case(&field.name)).map(|(_, json)| json);
+        let key = convert(field, sent.unwrap_or(&Json::Null))?;
+        if key.is_null() {
+            return Err(RowError::on("MISSING_ARGUMENT", format!("{} not specified", field.name), &field.name));
+        }
+        Ok(key)
+    }
+
+    /// The slot of a live row.
+    pub(super) fn live_slot(&self, table: usize, id: SfId) -> Result<u32, RowError> {
+        let table = self.store.table(table);
+        let slot = table.slot_of(id).filter(|slot| table.row(*slot).is_some());
+        let slot = slot.ok_or_else(|| RowError::new("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id"))?;
+        match table.row(slot).map(|row| row.state) {
+            Some(RowState::Live) => Ok(slot),
+            _ => Err(RowError::new("ENTITY_IS_DELETED", "entity is deleted")),
+        }
+    }
+
+    fn create_with_key(
+        &mut self,
+        table: usize,
+        members: &Members<'_>,
+        key: Option<(u16, Value)>,
+    ) -> Result<SfId, RowError> {
+        let object = &self.store.table(table).object;
+        if !object.createable {
+            return Err(RowError::new("INSUFFICIENT_ACCESS_OR_READONLY", "insufficient access rights on object id"));
+        }
+        let cells = self.cells(object, members, Intent::Create, key.as_ref().map(|(field, _)| *field))?;
+        let cells: Cells = key.into_iter().chain(cells).collect();
+        let sent: Vec<u16> = cells.iter().map(|(field, _)| *field).collect();
+        let id = self.store.table(table).next_id();
+        let mut row = Row::new(id, self.origin.user, seconds(self.origin.now_ms));
+        row.modstamp_ms = row.created_ms;
+        for (field, value) in cells {
+            row.set(field, value);
+        }
+        self.fill_defaults(object, &mut row);
+        check_required(object, &row, None)?;
+        check_unique(self.store.table(table), &row, None)?;
+        self.number(table, &mut row);
+        row.shrink();
+        let slot = self.insert(table, row);
+        self.record(table, slot, HistoryOp::Create, &sent, None);
+        Ok(id)
+    }
+
+    fn fill_defaults(&self, object: &Object, row: &mut Row) {
+        for (number, field) in object.fields.iter().enumerate() {
+            let number = number as u16;
+            if field.storage != Storage::Cell || !row.cell(number).is_null() {
+                continue;
+            }
+            if let Some(default) = &field.default {
+                row.set(number, default.clone());
+            } else if &*field.name == "OwnerId" {
+                row.set(number, Value::Id(self.origin.user));
+            } else if field.name_field && object.custom() && field.auto_number.is_none() {
+                row.set(number, Value::Text(row.id.as_str().into()));
+            }
+        }
+    }
+
+    fn number(&mut self, table: usize, row: &mut Row) {
+        let table = self.store.table_mut(table);
+        for (number, field) in table.object.fields.iter().enumerate() {
+            let Some(format) = &field.auto_number else { continue };
+            let number = number as u16;
+            let last = match table.last_numbers.iter_mut().find(|(known, _)| *known == number) {
+                Some((_, last)) => {
+                    *last += 1;
+                    *last
+                }
+                None => {
+                    table.last_numbers.push((number, 1));
+                    1
+                }
+            };
+            row.set(number, Value::Text(format.write(last).into()));
+        }
+    }
+
+    fn update_slot(
+        &mut self,
+        table: usize,
+        slot: u32,
+        members: &Members<'_>,
+        key: Option<(u16, Value)>,
+    ) -> Result<(), RowError> {
+        let object = &self.store.table(table).object;
+        if !object.updateable {
+            return Err(RowError::new("INSUFFICIENT_ACCESS_OR_READONLY", "insufficient access rights on object id"));
+        }
+        let cells = self.cells(object, members, Intent::Update, key.as_ref().map(|(field, _)| *field))?;
+        // The key is what the row was found by: it is sent, and stays in the spelling that the row has.
+        let key = key.into_iter().map(|(field, _)| field);
+        let sent: Vec<u16> = key.chain(cells.iter().map(|(field, _)| *field)).collect();
+        let mut row = self.store.table(table).row(slot).cloned().expect("the slot was found just now");
+        for (field, value) in cells {
+            // A checkbox cannot be null: null is false.
+            let value = match (object.fields[usize::from(field)].kind, value) {
+                (Kind::Boolean, Value::Null) => Value::Bool(false),
+                (_, value) => value,
+            };
+            row.set(field, value);
+        }
+        let old = self.store.table(table).row(slot);
+        check_required(object, &row, old)?;
+        check_unique(self.store.table(table), &row, Some(slot))?;
+        row.modified_ms = seconds(self.origin.now_ms);
+        row.modstamp_ms = row.modified_ms;
+        row.modified_by = self.origin.user;
+        row.shrink();
+        self.replace(table, slot, row, HistoryOp::Update, &sent);
+        Ok(())
+    }
+}
+
+/// Audit times are kept to the second.
+pub(super) fn seconds(now_ms: i64) -> i64 {
+    now_ms - now_ms.rem_euclid(1000)
+}
+
+/// Refuses a row whose required fields are empty; on update only those that were filled before.
+fn check_required(object: &Object, row: &Row, old: Option<&Row>) -> Result<(), RowError> {
+    let missing: Vec<String> = object
+        .fields
+        .iter()
+        .enumerate()
+        .filter(|(number, field)| {
+            let number = *number as u16;
+            field.storage == Storage::Cell
+                && field.required
+                && row.cell(number).is_null()
+                && old.is_none_or(|old| !old.cell(number).is_null())
+        })
+        .map(|(_, field)| field.name.to_string())
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(RowError {
+        code: "REQUIRED_FIELD_MISSING".into(),
+        message: format!("Required fields are missing: [{}]", missing.join(", ")),
+        fields: missing,
+    })
+}
+
+/// Refuses a row whose unique value another row has.
+fn check_unique(table: &Table, row: &Row, slot: Option<u32>) -> Result<(), RowError> {
+    for (number, field) in table.object.fields.iter().enumerate() {
+        if !field.unique {
+            continue;
+        }
+        let found = table.find(number as u16, row.cell(number as u16)).unwrap_or(&[]);
+        if let Some(other) = found.iter().find(|other| Some(**other) != slot).and_then(|other| table.row(*other)) {
+            return Err(RowError::on(
+                "DUPLICATE_VALUE",
+                format!("duplicate value found: {} duplicates value on record with id: {}", field.name, other.id),
+                &field.name,
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,354 @@
+//! The org as a state machine: requests in, answers out; time is an argument, sockets are elsewhere.
+//!
+//! ```text
+//! begin(now, request) ─▶ answer at once (wrong session, limit, refusing fault)
+//!        │
+//!        └▶ ticket: how long to take, which locks to hold, what faults to act out
+//!                 │ (the caller waits)
+//!                 ▼
+//!           finish(now, ticket, request) ─▶ answer; everything is applied here, in one step
+//! ```
+//!
+//! Invariants:
+//! 1. A call that was admitted is counted once, whether it succeeds or not; a refused call is not counted.
+//! 2. What `finish` applied is in the history in the same order, and nothing else is.
+//! 3. The same calls at the same times with the same seed give the same answers.
+
+use crate::answer::{Request, Response};
+use crate::config::OrgConfig;
+use crate::dml::{Origin, Writer};
+use crate::error::SimError;
+use crate::faults::{Api, Decided, FaultRule, Faults, Refusal, RowFault, Seen, draw, locked};
+use crate::history::History;
+use crate::ids::SfId;
+use crate::json::Json;
+use crate::latency::LatencyModel;
+use crate::limits::Limits;
+use crate::locks::{LockKey, Locks};
+use crate::oauth::{self, Caller, Sessions};
+use crate::query::Cursors;
+use crate::rest::{self, Plan, Target};
+use crate::schema::build;
+use crate::schema::spec::ObjectsSpec;
+use crate::store::Store;
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A simulated org.
+pub struct Org {
+    pub(crate) config: Arc<OrgConfig>,
+    pub(crate) store: Store,
+    pub(crate) history: History,
+    pub(crate) limits: Limits,
+    pub(crate) faults: Faults,
+    pub(crate) sessions: Sessions,
+    pub(crate) cursors: Cursors,
+    pub(crate) locks: Locks,
+    pub(crate) base: String,
+    /// How long requests take; may be changed while the org runs.
+    pub latency: LatencyModel,
+    requests: u64,
+}
+
+/// An admitted request.
+#[derive(Clone)]
+pub struct Ticket {
+    /// The request's number, from 1.
+    pub request: u64,
+    pub(crate) plan: Plan,
+    pub(crate) caller: Caller,
+    pub(crate) client: Option<String>,
+    /// What the faults do to it.
+    pub decided: Decided,
+    /// How long the org takes over it.
+    pub time: Duration,
+    /// What it must hold while it takes its time: row number and key.
+    pub locks: Vec<(usize, LockKey)>,
+    /// Rows that got no lock in time.
+    pub blocked: Vec<usize>,
+}
+
+/// What `begin` says.
+pub enum Begun {
+    /// The answer is known already; `finish` must not be called.
+    Answer(Response),
+    /// A token endpoint's answer, and what the faults do to it; `finish` must not be called.
+    Token(Response, Box<Decided>),
+    /// The caller waits as the ticket says, then calls `finish`.
+    Go(Box<Ticket>),
+}
+
+impl Org {
+    /// Makes an org with no records but its users. `base` is its own address, for the answers that name it.
+    ///
+    /// # Errors
+    /// `SimError` when the configuration contradicts itself.
+    pub fn new(config: OrgConfig, base: &str, now_ms: i64) -> Result<Self, SimError> {
+        let objects = build::extend(&[], &build::standard()?, now_ms)?;
+        let objects = build::extend(&objects, &config.objects, now_ms)?;
+        let mut store = Store::new(objects, config.unverified.deleted_rows_hold_unique_values);
+        let mut history = History::new(config.history.memory_bytes_max, config.history.file.as_deref())?;
+        let users = seed_users(&mut store, &mut history, &config, now_ms)?;
+        let mut faults = Faults::new(config.seed);
+        for rule in &config.faults {
+            faults.add(rule.clone());
+        }
+        Ok(Self {
+            limits: Limits::new(&config),
+            sessions: Sessions::new(&config, users)?,
+            faults,
+            store,
+            history,
+            cursors: Cursors::default(),
+            locks: Locks::default(),
+            base: base.to_owned(),
+            latency: config.latency.clone(),
+            requests: 0,
+            config: Arc::new(config),
+        })
+    }
+
+    /// Answers a request at once, without waiting.
+    ///
+    /// Faults that need a connection (hang, cut) are passed over.
+    pub fn apply(&mut self, now_ms: i64, request: &Request<'_>) -> Response {
+        match self.begin(now_ms, request) {
+            Begun::Answer(response) | Begun::Token(response, _) => response,
+            Begun::Go(ticket) => self.finish(now_ms, &ticket, request),
+        }
+    }
+
+    /// Looks at a request: session, allocations, faults, time, locks.
+    pub fn begin(&mut self, now_ms: i64, request: &Request<'_>) -> Begun {
+        let target = rest::target(request);
+        self.requests += 1;
+        let number = self.requests;
+        let plan = match target {
+            Target::Answer(response) => return Begun::Answer(response),
+            Target::Oauth(what) => return self.oauth(now_ms, request, &what),
+            Target::Identity => return Begun::Answer(self.identity(now_ms, request)),
+            Target::Versions => return Begun::Answer(rest::versions()),
+            Target::Call(plan) => *plan,
+        };
+        let decided = self.decide(&plan, request);
+        if decided.revoke {
+            self.sessions.revoke_bearer(request.header("authorization"));
+        }
+        let Some(caller) = self.sessions.use_token(request.header("authorization"), now_ms) else {
+            return Begun::Answer(Response::error(401, "INVALID_SESSION_ID", "Session expired or invalid"));
+        };
+        if let Err(refused) = self.limits.admit(&caller.app, number, now_ms) {
+            let response = Response::error(403, "REQUEST_LIMIT_EXCEEDED", refused.message());
+            return Begun::Answer(self.with_usage(response, &caller, now_ms));
+        }
+        let time = self.time(&plan, number);
+        let waits = !time.is_zero() || decided.hang_before_ms > 0;
+        let locks = if waits && self.config.row_locks.enabled { self.lock_keys(&plan, request) } else { Vec::new() };
+        let client = request.client().map(str::to_owned);
+        Begun::Go(Box::new(Ticket { request: number, plan, caller, client, decided, time, locks, blocked: Vec::new() }))
+    }
+
+    /// Does what the request asks for and answers it.
+    pub fn finish(&mut self, now_ms: i64, ticket: &Ticket, request: &Request<'_>) -> Response {
+        let response = match &ticket.decided.refuse {
+            Some(refusal) => refusal_response(refusal),
+            None if ticket.decided.cut_before => Response::empty(500),
+            None => rest::call(self, now_ms, ticket, request),
+        };
+        self.abandon(ticket);
+        self.with_usage(response, &ticket.caller, now_ms)
+    }
+
+    /// Ends a ticket that is not finished.
+    pub fn abandon(&mut self, ticket: &Ticket) {
+        self.limits.finish(ticket.request);
+        self.locks.release(ticket.request);
+    }
+
+    /// Takes the locks that are free; rows whose lock another request holds are put into `ticket.blocked`.
+    pub fn lock(&mut self, ticket: &mut Ticket) -> bool {
+        ticket.blocked = self.locks.acquire(ticket.request, &ticket.locks);
+        ticket.blocked.is_empty()
+    }
+
+    /// Begins a transaction for a ticket. `undoable`: whether it may be rolled back.
+    pub(crate) fn writer<'a>(&'a mut self, ticket: &'a Ticket, now_ms: i64, undoable: bool) -> Writer<'a> {
+        let origin = Origin {
+            now_ms,
+            user: ticket.caller.user,
+            api: ticket.plan.api.word(),
+            request: ticket.request,
+            client: ticket.client.as_deref(),
+        };
+        Writer::begin(&mut self.store, &mut self.history, &self.config.unverified, origin, undoable)
+    }
+
+    /// Adds objects and fields while the org runs; how many objects there are then.
+    ///
+    /// # Errors
+    /// `SimError::Definition`; nothing was changed.
+    pub fn add_objects(&mut self, spec: &ObjectsSpec, now_ms: i64) -> Result<usize, SimError> {
+        let known: Vec<_> = self.store.tables().iter().map(|table| table.object.clone()).collect();
+        let objects = build::extend(&known, spec, now_ms)?;
+        let count = objects.len();
+        self.store.set_objects(objects);
+        Ok(count)
+    }
+
+    /// Removes records, history, faults, counts and cursors; sessions and objects stay.
+    ///
+    /// # Errors
+    /// `SimError`, if the users could not be made again.
+    pub fn reset(&mut self, now_ms: i64) -> Result<(), SimError> {
+        self.store.clear();
+        self.history.clear();
+        self.limits.clear();
+        self.faults.remove(None);
+        self.cursors = Cursors::default();
+        seed_users(&mut self.store, &mut self.history, &self.config, now_ms)?;
+        Ok(())
+    }
+
+    /// Adds a fault rule and returns its number.
+    pub fn add_fault(&mut self, rule: FaultRule) -> u64 {
+        self.faults.add(rule)
+    }
+
+    fn oauth(&mut self, now_ms: i64, request: &Request<'_>, what: &str) -> Begun {
+        let seen = Seen {
+            api: Api::Oauth,
+            object: None,
+            operation: crate::faults::Operation::Read,
+            client: request.client(),
+            keys: &[],
+            rows: 0,
+        };
+        let decided = self.faults.decide(&seen);
+        let response = match &decided.refuse {
+            Some(refusal) => refusal_response(refusal),
+            None if decided.cut_before => Response::empty(500),
+            None => {
+                let base = self.own_address(request);
+                oauth::handle(&mut self.sessions, what, request, &base, now_ms)
+            }
+        };
+        Begun::Token(response, Box::new(decided))
+    }
+
+    fn identity(&mut self, now_ms: i64, request: &Request<'_>) -> Response {
+        let base = self.own_address(request);
+        match self.sessions.use_token(request.header("authorization"), now_ms) {
+            Some(caller) => oauth::identity(&self.sessions, &caller, &base),
+            None => Response::error(403, "Bad_OAuth_Token", "Bad_OAuth_Token"),
+        }
+    }
+
+    /// The address that the caller used (`localhost` stays `localhost`), or the one that the org listens on.
+    fn own_address(&self, request: &Request<'_>) -> String {
+        match request.header("host") {
+            Some(host) if !host.is_empty() => format!("http://{host}"),
+            _ => self.base.clone(),
+        }
+    }
+
+    fn decide(&mut self, plan: &Plan, request: &Request<'_>) -> Decided {
+        if self.faults.is_empty() {
+            return Decided::default();
+        }
+        let keys = if self.faults.wants_keys() { rest::row_keys(&self.store, plan, request) } else { Vec::new() };
+        let seen = Seen {
+            api: plan.api,
+            object: plan.object.as_deref(),
+            operation: plan.operation,
+            client: request.client(),
+            keys: &keys,
+            rows: plan.rows,
+        };
+        self.faults.decide(&seen)
+    }
+
+    fn time(&self, plan: &Plan, number: u64) -> Duration {
+        let model = &self.latency;
+        let of = match plan.api {
+            Api::Oauth => model.oauth,
+            Api::Metadata | Api::Describe => model.metadata,
+            Api::Query => model.query,
+            Api::Single => model.single,
+            Api::Collections => model.collections,
+        };
+        model.time(of, plan.rows, draw(self.config.seed, 0, number, 0))
+    }
+
+    fn lock_keys(&self, plan: &Plan, request: &Request<'_>) -> Vec<(usize, LockKey)> {
+        crate::locks::keys(&self.store, plan, request, self.config.row_locks.lookups)
+    }
+
+    fn with_usage(&mut self, response: Response, caller: &Caller, now_ms: i64) -> Response {
+        let usage = self.limits.usage(&caller.app, now_ms);
+        let mut text = format!("api-usage={}/{}", usage.used, usage.max);
+        if let Some((used, max, name)) = usage.app {
+            text.push_str(&format!("; per-app-api-usage={used}/{max}(appName={name})"));
+        }
+        response.with("sforce-limit-info", text)
+    }
+}
+
+impl Ticket {
+    /// The error that a row gets before anything is looked at.
+    pub(crate) fn row_fault(&self, row: usize) -> Option<RowFault> {
+        if self.blocked.contains(&row) {
+            return Some(locked(""));
+        }
+        let at = self.decided.rows.binary_search_by_key(&row, |(row, _)| *row).ok()?;
+        Some(self.decided.rows[at].1.clone())
+    }
+}
+
+fn refusal_response(refusal: &Refusal) -> Response {
+    match refusal {
+        Refusal::Http { status, code, message } => Response::error(*status, code, message),
+        Refusal::Html503 => Response::html_503(),
+    }
+}
+
+/// Makes the rows of `User` that the configuration names.
+fn seed_users(
+    store: &mut Store,
+    history: &mut History,
+    config: &OrgConfig,
+    now_ms: i64,
+) -> Result<Vec<(SfId, String)>, SimError> {
+    let missing = || SimError::definition("User", "the standard object is missing");
+    let table = store.find_table("User").ok_or_else(missing)?;
+    let mut names: Vec<&str> = Vec::new();
+    let apps = config.apps.iter().flat_map(|app| app.run_as.iter().chain(&app.jwt_users));
+    for name in apps.chain(config.users.iter().map(|user| &user.username)) {
+        if !names.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+            names.push(name);
+        }
+    }
+    let user = SfId::new(*b"005", 1);
+    let mut users = Vec::new();
+    for name in names {
+        let known = config.users.iter().find(|user| user.username == name);
+        let text =
+            |value: Option<&String>, default: &str| Json::Text(Cow::Owned(value.map_or(default, |v| v).to_owned()));
+        let members = [
+            (Cow::Borrowed("Username"), Json::Text(name.into())),
+            (Cow::Borrowed("FirstName"), text(known.and_then(|user| user.first_name.as_ref()), "")),
+            (Cow::Borrowed("LastName"), text(known.and_then(|user| user.last_name.as_ref()), "Integration")),
+            (Cow::Borrowed("Email"), text(known.and_then(|user| user.email.as_ref()), "")),
+        ];
+        let origin = Origin { now_ms, user, api: "setup", request: 0, client: None };
+        // The users are the org's own: they stand in no history.
+        let mark = history.mark();
+        let mut writer = Writer::begin(store, history, &config.unverified, origin, false);
+        let created = writer.create(table, &members);
+        drop(writer);
+        history.rollback(mark);
+        let id = created.map_err(|error| SimError::Application { place: name.to_owned(), cause: error.message })?;
+        users.push((id, name.to_owned()));
+    }
+    Ok(users)
+}

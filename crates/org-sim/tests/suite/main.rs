@@ -1,0 +1,7 @@
+//! The org as a client sees it, over sockets.
+
+mod collections;
+mod faults;
+mod oauth;
+mod rest;
+mod support;
