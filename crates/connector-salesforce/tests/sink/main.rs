@@ -4,6 +4,7 @@
 
 mod batches;
 mod jwt;
+mod org;
 mod readback;
 mod secrets;
 mod sessions;
