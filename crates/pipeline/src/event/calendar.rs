@@ -116,8 +116,8 @@ fn parse_fraction(text: &str) -> Option<i64> {
     if text.is_empty() || text.len() > 9 || !text.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
-    let six = format!("{text:0<6}");
-    six.get(..6)?.parse().ok()
+    let micros = text.bytes().chain(std::iter::repeat(b'0')).take(6);
+    Some(micros.fold(0, |value, digit| value * 10 + i64::from(digit - b'0')))
 }
 
 fn cut_era(text: &str) -> (&str, bool) {

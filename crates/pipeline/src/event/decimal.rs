@@ -87,18 +87,19 @@ pub fn places(number: &str) -> Option<(u32, u32)> {
         return None;
     }
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let digits: String = format!("{whole}{fraction}");
-    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+    let digits = || whole.bytes().chain(fraction.bytes());
+    let count = whole.len() + fraction.len();
+    if count == 0 || !digits().all(|b| b.is_ascii_digit()) {
         return None;
     }
-    let leading = digits.bytes().take_while(|b| *b == b'0').count();
-    let trailing = digits.bytes().rev().take_while(|b| *b == b'0').count();
-    if leading == digits.len() {
+    let leading = digits().take_while(|b| *b == b'0').count();
+    if leading == count {
         return Some((0, 0));
     }
+    let trailing = digits().rev().take_while(|b| *b == b'0').count();
     let point = i32::try_from(whole.len()).ok()? + exponent;
     let first = i32::try_from(leading).ok()?;
-    let last = i32::try_from(digits.len() - trailing).ok()?;
+    let last = i32::try_from(count - trailing).ok()?;
     Some(((point - first).max(0) as u32, (last - point).max(0) as u32))
 }
 

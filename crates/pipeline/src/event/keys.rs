@@ -32,7 +32,10 @@ pub struct Keys {
     pub written: Vec<Fingerprint>,
     /// Distinct, and none that is also written.
     pub read: Vec<Fingerprint>,
+    /// What is hashed.
     scratch: Vec<u8>,
+    /// Canonical texts.
+    text: Vec<u8>,
 }
 
 /// How to tell a route's keys from its records; compiled once, cheap to share.
@@ -81,8 +84,33 @@ impl Namespace {
     }
 }
 
-/// The columns of one row that a plan looks at, in the plan's order.
-type Spans<'a> = Vec<Option<&'a [u8]>>;
+/// The columns of one row that a plan looks at, in the plan's order. Few of them need no allocation.
+#[derive(Clone, Debug, PartialEq)]
+struct Spans<'a> {
+    few: [Option<&'a [u8]>; Spans::FEW],
+    many: Vec<Option<&'a [u8]>>,
+    count: usize,
+}
+
+impl<'a> Spans<'a> {
+    const FEW: usize = 6;
+
+    fn new(count: usize) -> Self {
+        Self { few: [None; Self::FEW], many: if count > Self::FEW { vec![None; count] } else { Vec::new() }, count }
+    }
+
+    fn all(&self) -> &[Option<&'a [u8]>] {
+        if self.count > Self::FEW { &self.many } else { &self.few[..self.count] }
+    }
+
+    fn all_mut(&mut self) -> &mut [Option<&'a [u8]>] {
+        if self.count > Self::FEW { &mut self.many } else { &mut self.few[..self.count] }
+    }
+
+    fn get(&self, index: usize) -> Option<&'a [u8]> {
+        self.all()[index]
+    }
+}
 
 impl KeyPlan {
     /// Compiles the plan. Columns that the table does not have are taken as missing from every record:
@@ -157,14 +185,16 @@ impl KeyPlan {
         if let Some(after) = &mut after {
             self.complete_after(view, before.as_ref(), after);
         }
+        // Most updates move nothing: the old row's keys are the new one's.
+        let before = before.filter(|before| after.as_ref() != Some(before));
         for spans in after.iter().chain(&before) {
-            self.write_target(view, Some(spans), keys);
+            self.write_target(view, spans, keys);
             self.write_business(spans, keys);
         }
         for other in [view.new_key_json(), view.old_key_json()].into_iter().flatten() {
             let spans = self.spans(Some(other));
             if let Target::Column(_) = self.target {
-                self.write_target(view, Some(&spans), keys);
+                self.write_target(view, &spans, keys);
             }
             self.write_business(&spans, keys);
         }
@@ -178,8 +208,9 @@ impl KeyPlan {
 
     /// Finds the plan's columns in one pass over the row, and stops when it has all.
     fn spans<'a>(&self, row: Option<&'a [u8]>) -> Spans<'a> {
-        let mut spans: Spans<'a> = vec![None; self.columns.len()];
-        let Some(Ok(mut members)) = row.map(Members::of) else { return spans };
+        let mut found = Spans::new(self.columns.len());
+        let Some(Ok(mut members)) = row.map(Members::of) else { return found };
+        let spans = found.all_mut();
         let mut left = spans.len();
         while left > 0 {
             let Ok(Some(name)) = members.name() else { break };
@@ -192,13 +223,13 @@ impl KeyPlan {
                 left -= 1;
             }
         }
-        spans
+        found
     }
 
     /// A column outside of the identity may stand in `before` as null although it was not; the key is always whole.
     fn complete_before<'a>(&self, view: &ChangeView<'a>, spans: &mut Spans<'a>) {
         let delete = view.op() == Op::Delete;
-        for (span, column) in spans.iter_mut().zip(&self.columns) {
+        for (span, column) in spans.all_mut().iter_mut().zip(&self.columns) {
             if !column.in_identity {
                 *span = None;
             }
@@ -210,20 +241,22 @@ impl KeyPlan {
 
     /// An unchanged column's value stands in `before` or in the key, if anywhere.
     fn complete_after<'a>(&self, view: &ChangeView<'a>, before: Option<&Spans<'a>>, spans: &mut Spans<'a>) {
-        for (index, span) in spans.iter_mut().enumerate() {
+        for (index, span) in spans.all_mut().iter_mut().enumerate() {
             if span.is_none() {
-                *span = before.and_then(|before| before[index]).or_else(|| view.key_column(&self.columns[index].name));
+                *span =
+                    before.and_then(|before| before.get(index)).or_else(|| view.key_column(&self.columns[index].name));
             }
         }
     }
 
-    fn write_target(&self, view: &ChangeView<'_>, spans: Option<&Spans<'_>>, keys: &mut Keys) {
-        let mut bytes = Vec::new();
+    fn write_target(&self, view: &ChangeView<'_>, spans: &Spans<'_>, keys: &mut Keys) {
+        let bytes = &mut keys.text;
+        bytes.clear();
         let known = match &self.target {
             Target::None => false,
             Target::Column(index) => {
-                let span = spans.and_then(|spans| spans[*index]);
-                span.is_some_and(|raw| canonical(raw, &self.columns[*index].kind, self.mode, &mut bytes))
+                let span = spans.get(*index);
+                span.is_some_and(|raw| canonical(raw, &self.columns[*index].kind, self.mode, bytes))
             }
             Target::Expression(expression) => {
                 let find = |name: &str| {
@@ -231,7 +264,7 @@ impl KeyPlan {
                     row.and_then(|row| member(row, name).ok().flatten()).map_or(Found::Missing, Found::Raw)
                 };
                 match expression.evaluate(self.mode, find) {
-                    Ok(Evaluated::Value(value)) => push_value(&mut bytes, &value),
+                    Ok(Evaluated::Value(value)) => push_value(bytes, &value),
                     _ => false,
                 }
             }
@@ -248,7 +281,7 @@ impl KeyPlan {
         }
         let (mut bytes, mut ends) = (Vec::new(), Vec::with_capacity(self.business.len()));
         for index in &self.business {
-            let Some(raw) = spans[*index] else { return };
+            let Some(raw) = spans.get(*index) else { return };
             // A null part of a business key is a part like any other.
             canonical(raw, &self.columns[*index].kind, self.mode, &mut bytes);
             ends.push(bytes.len());
@@ -265,9 +298,10 @@ impl KeyPlan {
 
     fn read_parents(&self, spans: &Spans<'_>, keys: &mut Keys) {
         for (namespace, index) in &self.references {
-            let mut bytes = Vec::new();
-            let Some(raw) = spans[*index] else { continue };
-            if canonical(raw, &self.columns[*index].kind, self.mode, &mut bytes) {
+            let bytes = &mut keys.text;
+            bytes.clear();
+            let Some(raw) = spans.get(*index) else { continue };
+            if canonical(raw, &self.columns[*index].kind, self.mode, bytes) {
                 let made = fingerprint(namespace, [bytes.as_slice()], &mut keys.scratch);
                 if !keys.written.contains(&made) {
                     push_distinct(&mut keys.read, made);
@@ -329,7 +363,7 @@ fn canonical(raw: &[u8], kind: &ColumnType, mode: ValueMode, out: &mut Vec<u8>) 
 /// Appends the canonical form of a text.
 fn push_text(out: &mut Vec<u8>, text: &str) {
     let mut text = text.trim();
-    if text.contains('.') && is_plain(text) {
+    if memchr::memchr(b'.', text.as_bytes()).is_some() && is_plain(text) {
         text = text.trim_end_matches('0').trim_end_matches('.');
     }
     if text.is_ascii() {

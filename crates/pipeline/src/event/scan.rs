@@ -178,8 +178,34 @@ pub fn unescape(inside: &[u8]) -> Option<Cow<'_, str>> {
     if !text.as_bytes().contains(&b'\\') {
         return Some(Cow::Borrowed(text));
     }
-    // Rare enough to be left to the parser, which knows surrogates.
-    serde_json::from_str::<String>(&format!("\"{text}\"")).ok().map(Cow::Owned)
+    unescape_simple(text).map_or_else(
+        // Surrogates are left to the parser.
+        || serde_json::from_str::<String>(&format!("\"{text}\"")).ok().map(Cow::Owned),
+        |text| Some(Cow::Owned(text)),
+    )
+}
+
+/// Unescapes what has only one-letter escapes, as json in a string has; `None` for everything else.
+fn unescape_simple(mut text: &str) -> Option<String> {
+    let mut made = String::with_capacity(text.len());
+    while let Some(at) = memchr::memchr(b'\\', text.as_bytes()) {
+        let letter = match text.as_bytes().get(at + 1)? {
+            b'"' => '"',
+            b'\\' => '\\',
+            b'/' => '/',
+            b'n' => '\n',
+            b't' => '\t',
+            b'r' => '\r',
+            b'b' => '\u{8}',
+            b'f' => '\u{c}',
+            _ => return None,
+        };
+        made.push_str(&text[..at]);
+        made.push(letter);
+        text = &text[at + 2..];
+    }
+    made.push_str(text);
+    Some(made)
 }
 
 /// Returns the inside of a string value; `None` when the span is no string.

@@ -21,7 +21,6 @@ use crate::event::value::Scalar;
 use contract::FieldKind;
 use model::{Cell, ColumnType, FieldValue, Number};
 use std::borrow::Cow;
-use std::fmt::Write;
 
 /// Turns a value into the field's cell.
 ///
@@ -138,8 +137,9 @@ fn date(scalar: &Scalar<'_>, field: &FieldTarget) -> Result<String, RowRefusal> 
 }
 
 fn datetime(scalar: &Scalar<'_>, field: &FieldTarget) -> Result<String, RowRefusal> {
-    let moment = moment_of(scalar, field)?;
-    Ok(format!("{}T{}Z", day_text(moment.day), clock_text(moment.us, 3)))
+    let mut text = moment_text(moment_of(scalar, field)?, 3);
+    text.push('Z');
+    Ok(text)
 }
 
 fn time(scalar: &Scalar<'_>, field: &FieldTarget) -> Result<String, RowRefusal> {
@@ -209,7 +209,7 @@ pub(super) fn text_of<'s>(scalar: &'s Scalar<'_>, zoned: bool) -> Cow<'s, str> {
         Scalar::Number(text) | Scalar::Text(text) | Scalar::Bytes(text) | Scalar::Json(text) => Cow::Borrowed(text),
         Scalar::Day(day) => Cow::Owned(day_text(*day)),
         Scalar::Clock(us) => Cow::Owned(format!("{}{zone}", clock_text(*us, 0))),
-        Scalar::Moment(moment) => Cow::Owned(format!("{}T{}{zone}", day_text(moment.day), clock_text(moment.us, 0))),
+        Scalar::Moment(moment) => Cow::Owned(moment_text(*moment, 0) + zone),
         Scalar::Beyond(beyond) => Cow::Borrowed(beyond.as_str()),
         Scalar::List(items) => Cow::Owned(json_list(items, zoned)),
     }
@@ -236,25 +236,59 @@ fn json_list(items: &[Scalar<'_>], zoned: bool) -> String {
 /// `YYYY-MM-DD`; years before 0 and after 9999 with a sign, as ISO 8601 counts them.
 fn day_text(day: Day) -> String {
     let (year, month, day) = day.civil();
+    let mut text = String::with_capacity(24);
     match year {
-        ..0 => format!("-{:04}-{month:02}-{day:02}", -year),
-        0..=9_999 => format!("{year:04}-{month:02}-{day:02}"),
-        _ => format!("+{year}-{month:02}-{day:02}"),
+        0..=9_999 => push_digits(&mut text, year, 4),
+        ..0 => {
+            text.push('-');
+            text.push_str(&format!("{:04}", -year));
+        }
+        _ => text.push_str(&format!("+{year}")),
+    }
+    for part in [month, day] {
+        text.push('-');
+        push_digits(&mut text, i64::from(part), 2);
+    }
+    text
+}
+
+/// Appends `hh:mm:ss` with at least `places_min` (0 or 3) digits of fraction; 3 cuts to milliseconds, 0 writes as many as
+/// there are.
+fn push_clock(text: &mut String, us: i64, places_min: usize) {
+    let (seconds, fraction) = (us / 1_000_000, us % 1_000_000);
+    push_digits(text, seconds / 3_600, 2);
+    text.push(':');
+    push_digits(text, seconds / 60 % 60, 2);
+    text.push(':');
+    push_digits(text, seconds % 60, 2);
+    if places_min == 3 {
+        text.push('.');
+        push_digits(text, fraction / 1_000, 3);
+    } else if fraction != 0 {
+        text.push('.');
+        push_digits(text, fraction, 6);
+        text.truncate(text.trim_end_matches('0').len());
     }
 }
 
-/// `hh:mm:ss` with at least `places_min` (0 or 3) digits of fraction; 3 cuts to milliseconds, 0 writes as many as there are.
 fn clock_text(us: i64, places_min: usize) -> String {
-    let (seconds, fraction) = (us / 1_000_000, us % 1_000_000);
-    let mut text = format!("{:02}:{:02}:{:02}", seconds / 3_600, seconds / 60 % 60, seconds % 60);
-    // Writing into a string cannot fail.
-    if places_min == 3 {
-        let _ = write!(text, ".{:03}", fraction / 1_000);
-    } else if fraction != 0 {
-        let _ = write!(text, ".{fraction:06}");
-        text.truncate(text.trim_end_matches('0').len());
-    }
+    let mut text = String::with_capacity(16);
+    push_clock(&mut text, us, places_min);
     text
+}
+
+fn moment_text(moment: Moment, places_min: usize) -> String {
+    let mut text = day_text(moment.day);
+    text.push('T');
+    push_clock(&mut text, moment.us, places_min);
+    text
+}
+
+/// Appends the last `count` digits of a number that is not negative.
+fn push_digits(text: &mut String, number: i64, count: u32) {
+    for place in (0..count).rev() {
+        text.push(char::from(b'0' + (number / 10_i64.pow(place) % 10) as u8));
+    }
 }
 
 #[cfg(test)]
