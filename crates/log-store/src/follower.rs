@@ -4,12 +4,10 @@
 //! should the writer withdraw them after a failed sync, the follower notices the cut file and starts the segment anew.
 
 use crate::fault::{at_path, corrupt};
-use crate::format::index::SegmentIndex;
-use crate::format::producers::Producers;
-use crate::format::segment::{SEGMENT_HEADER_BYTES, segment_name};
+use crate::format::segment::segment_name;
 use crate::fs::{Access, LogFile};
 use crate::partition::{list_bases, shelve_sealed};
-use crate::scan;
+use crate::scan::{self, Scanned};
 use crate::shelf::{Segment, Shelf};
 use bytes::Bytes;
 use contract::{Bounds, LogError};
@@ -26,8 +24,7 @@ pub(crate) struct Follower {
 /// The segment that is being written, as far as it was read.
 struct Tail {
     segment: Arc<Segment>,
-    index: SegmentIndex,
-    producers: Producers,
+    found: Scanned,
 }
 
 impl Follower {
@@ -38,7 +35,7 @@ impl Follower {
 
     /// The bounds as of the last look.
     pub(crate) fn known_end(&self) -> u64 {
-        self.tail.lock().as_ref().map_or(0, |tail| tail.index.end)
+        self.tail.lock().as_ref().map_or(0, |tail| tail.found.index.end)
     }
 
     /// Looks at the files and returns the bounds; blocks on the disk.
@@ -59,7 +56,7 @@ impl Follower {
                 None => self.begin(&bases, last)?,
             };
             let next = bases.iter().copied().find(|base| *base > tail.segment.base);
-            let (end, path, at) = (tail.index.end, tail.segment.path.clone(), tail.index.bytes);
+            let (end, path, at) = (tail.found.index.end, tail.segment.path.clone(), tail.found.index.bytes);
             match next {
                 Some(base) if base == end => *slot = Some(self.enter(base)?),
                 Some(_) => return Err(corrupt(&path, at, format!("the records from offset {end} on are missing"))),
@@ -87,10 +84,10 @@ impl Follower {
 
     fn enter(&self, base: u64) -> Result<Tail, LogError> {
         let (file, seed) = self.open(base)?;
-        let index = SegmentIndex::new(base, SEGMENT_HEADER_BYTES as u64);
+        let found = Scanned::new(base);
         self.shelf.shared.cache.forget(self.shelf.number, Offset(base), Offset(u64::MAX));
-        let segment = self.shelf.add(base, seed, 0, Some(index.clone()));
-        self.scan(Tail { segment, index, producers: Producers::new() }, &*file)
+        let segment = self.shelf.add(base, seed, 0, Some(found.index.clone()));
+        self.scan(Tail { segment, found }, &*file)
     }
 
     /// Reads what was added; begins the segment anew when it was cut or replaced.
@@ -98,7 +95,7 @@ impl Follower {
         let base = tail.segment.base;
         let (file, seed) = self.open(base)?;
         let length = file.len().map_err(|e| at_path("reading", &tail.segment.path, e))?;
-        if seed != tail.segment.seed || length < tail.index.bytes {
+        if seed != tail.segment.seed || length < tail.found.index.bytes {
             return self.enter(base);
         }
         self.scan(tail, &*file)
@@ -106,11 +103,11 @@ impl Follower {
 
     fn scan(&self, mut tail: Tail, file: &dyn LogFile) -> Result<Tail, LogError> {
         let io = |error| at_path("reading", &tail.segment.path, error);
-        let (before, length) = (tail.index.bytes, file.len().map_err(io)?);
+        let (before, length) = (tail.found.index.bytes, file.len().map_err(io)?);
         // A broken place is the end for now: the writer may be in the middle of that frame.
-        scan::scan_on(file, tail.segment.seed, length, &mut tail.index, &mut tail.producers).map_err(io)?;
-        if tail.index.bytes != before {
-            tail.segment.set_index(tail.index.clone());
+        scan::scan_on(file, tail.segment.seed, length, &mut tail.found).map_err(io)?;
+        if tail.found.index.bytes != before {
+            tail.segment.set_index(tail.found.index.clone());
         }
         Ok(tail)
     }
@@ -118,6 +115,6 @@ impl Follower {
     /// Returns a producer's last state.
     pub(crate) fn producer(&self, producer: &ProducerId) -> Result<Option<Bytes>, LogError> {
         self.look()?;
-        Ok(self.tail.lock().as_ref().and_then(|tail| tail.producers.get(producer).cloned()))
+        Ok(self.tail.lock().as_ref().and_then(|tail| tail.found.producers.get(producer).cloned()))
     }
 }

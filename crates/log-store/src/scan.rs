@@ -21,6 +21,23 @@ pub(crate) struct Broken {
     pub(crate) why: &'static str,
 }
 
+/// What a scan has found in a segment so far.
+#[derive(Clone, Debug)]
+pub(crate) struct Scanned {
+    pub(crate) index: SegmentIndex,
+    pub(crate) producers: Producers,
+    /// Bytes that a frame behind them says were durable.
+    pub(crate) proven_bytes: u64,
+}
+
+impl Scanned {
+    /// Begins before the first frame.
+    pub(crate) fn new(base: u64) -> Self {
+        let index = SegmentIndex::new(base, SEGMENT_HEADER_BYTES as u64);
+        Self { index, producers: Producers::new(), proven_bytes: SEGMENT_HEADER_BYTES as u64 }
+    }
+}
+
 /// Reads and checks a segment's header; returns it with the seed for its frames.
 pub(crate) fn read_segment_header(
     file: &dyn LogFile,
@@ -39,16 +56,11 @@ pub(crate) fn read_segment_header(
     }
 }
 
-/// Checks the frames from the index's end up to `limit` bytes, adding each to the index and its producer to the states.
+/// Checks the frames from where the last scan ended up to `limit` bytes.
 ///
 /// Returns where it stopped when what follows is no whole, valid frame at the expected offset.
-pub(crate) fn scan_on(
-    file: &dyn LogFile,
-    seed: u32,
-    limit: u64,
-    index: &mut SegmentIndex,
-    producers: &mut Producers,
-) -> io::Result<Option<Broken>> {
+pub(crate) fn scan_on(file: &dyn LogFile, seed: u32, limit: u64, found: &mut Scanned) -> io::Result<Option<Broken>> {
+    let Scanned { index, producers, proven_bytes } = found;
     let mut buffer = Vec::new();
     while index.bytes < limit {
         let at = index.bytes;
@@ -66,6 +78,7 @@ pub(crate) fn scan_on(
             return Ok(Some(Broken { at, why: "its producer states cannot be read" }));
         }
         index.push(&header);
+        *proven_bytes = header.durable_bytes.max(*proven_bytes);
     }
     Ok(None)
 }

@@ -5,7 +5,6 @@ use crate::fault::{at_path, corrupt};
 use crate::format::compress::decompress;
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
 use crate::format::index::SegmentIndex;
-use crate::format::producers::Producers;
 use crate::format::segment::{SEGMENT_HEADER_BYTES, index_name, segment_name};
 use crate::fs::{Access, Files, LogFile};
 use crate::pool::FilePool;
@@ -71,6 +70,8 @@ pub(crate) struct Shared {
     pub(crate) cache: Arc<FrameCache>,
     pub(crate) pool: Arc<FilePool>,
     pub(crate) next_number: Arc<AtomicU64>,
+    /// False beside another process that writes: then nothing on the disk is touched.
+    pub(crate) writable: bool,
 }
 
 impl Shared {
@@ -189,13 +190,32 @@ impl Shelf {
             return Ok(index);
         }
         let file = self.open(segment)?;
-        let mut index = SegmentIndex::new(segment.base, SEGMENT_HEADER_BYTES as u64);
-        let limit = segment.bytes();
-        let broken = scan::scan_on(&*file, segment.seed, limit, &mut index, &mut Producers::new())
+        let mut found = scan::Scanned::new(segment.base);
+        let broken = scan::scan_on(&*file, segment.seed, segment.bytes(), &mut found)
             .map_err(|e| at_path("reading", &segment.path, e))?;
         match broken {
             Some(broken) => Err(corrupt(&segment.path, broken.at, broken.why)),
-            None => Ok(index),
+            None => {
+                self.write_index_file(&found.index);
+                Ok(found.index)
+            }
+        }
+    }
+
+    /// Writes the index file of a segment; a failure costs a scan later, so it is only noted.
+    pub(crate) fn write_index_file(&self, index: &SegmentIndex) {
+        if !self.shared.writable {
+            return;
+        }
+        let path = self.dir.join(index_name(index.base));
+        let temporary = path.with_extension("index.tmp");
+        let files = &self.shared.files;
+        let written = files
+            .create(&temporary)
+            .and_then(|file| file.write_at(0, &[&index.encode()]))
+            .and_then(|()| files.rename(&temporary, &path));
+        if let Err(error) = written {
+            tracing::warn!(path = %path.display(), %error, "the index was not written; it will be made again by a scan");
         }
     }
 
@@ -291,9 +311,14 @@ impl Shelf {
     /// Reads the header at the walk's place, going on to the next segment at the end of one.
     fn next_header(&self, walk: &mut Walk) -> Result<FrameHeader, LogError> {
         while walk.at >= walk.segment.bytes() {
-            let next = self.segment_after(walk.segment.base).filter(|next| next.base == walk.offset).ok_or_else(|| {
-                corrupt(&walk.segment.path, walk.at, format!("the records from offset {} on are missing", walk.offset))
-            })?;
+            let next =
+                self.segment_after(walk.segment.base).filter(|next| next.base == walk.offset).ok_or_else(|| {
+                    corrupt(
+                        &walk.segment.path,
+                        walk.at,
+                        format!("the records from offset {} on are missing", walk.offset),
+                    )
+                })?;
             *walk = Walk::new(self.open(&next)?, next, walk.offset, SEGMENT_HEADER_BYTES as u64);
         }
         let header = walk.header()?;

@@ -114,6 +114,7 @@ impl LogStore {
             cache: Arc::new(FrameCache::new(options.cache_bytes)),
             pool: Arc::default(),
             next_number: Arc::new(AtomicU64::new(1)),
+            writable: lock.is_some(),
         };
         Self {
             root: root.to_owned(),
@@ -200,7 +201,7 @@ impl LogStore {
         }
         let files = &*self.shared.files;
         for number in 0..spec.partitions {
-            create_partition(files, &dir.join(number.to_string()), self.clock.now_ms())?;
+            create_partition(&self.shared, &dir.join(number.to_string()), self.clock.now_ms())?;
         }
         files.create_dir_all(&dir).map_err(|e| at_path("creating", &dir, e))?;
         write_description(files, &dir, stream, spec)?;

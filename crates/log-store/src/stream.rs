@@ -40,7 +40,9 @@ pub(crate) fn read_description(files: &dyn Files, dir: &Path) -> Result<Option<(
     let path = dir.join(FILE);
     let file = match files.open(&path, Access::Read) {
         Ok(file) => file,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
         Err(error) => return Err(at_path("opening", &path, error)),
     };
     let length = file.len().map_err(|e| at_path("reading", &path, e))?;
@@ -50,8 +52,7 @@ pub(crate) fn read_description(files: &dyn Files, dir: &Path) -> Result<Option<(
     if found.format > FORMAT {
         return Err(LogError::TooNew { path: path.display().to_string(), found: found.format, known: FORMAT });
     }
-    let retention =
-        Retention { age: found.retention_age_ms.map(Duration::from_millis), bytes: found.retention_bytes };
+    let retention = Retention { age: found.retention_age_ms.map(Duration::from_millis), bytes: found.retention_bytes };
     Ok(Some((found.name, StreamSpec { partitions: found.partitions, retention })))
 }
 
@@ -89,7 +90,8 @@ mod tests {
     #[test]
     fn names_stay_inside_the_folder_and_apart() {
         let names = ["city", "City", "../up", ".", "a/b", "ä", "", "_settlements", "%63ity"];
-        let folders: std::collections::BTreeSet<_> = names.iter().map(|name| folder_name(&StreamId::new(name))).collect();
+        let folders: std::collections::BTreeSet<_> =
+            names.iter().map(|name| folder_name(&StreamId::new(name))).collect();
         assert_eq!(folders.len(), names.len());
         assert!(folders.iter().all(|folder| !folder.contains(['/', '.'])));
         assert_eq!(folder_name(&StreamId::new("_settlements")), "_settlements");
@@ -99,10 +101,8 @@ mod tests {
     fn description_comes_back_and_damage_is_told() {
         let dir = tempfile::tempdir().unwrap();
         assert!(read_description(&DiskFiles, dir.path()).unwrap().is_none());
-        let spec = StreamSpec {
-            partitions: 3,
-            retention: Retention { age: Some(Duration::from_secs(5)), bytes: Some(9) },
-        };
+        let spec =
+            StreamSpec { partitions: 3, retention: Retention { age: Some(Duration::from_secs(5)), bytes: Some(9) } };
         write_description(&DiskFiles, dir.path(), &StreamId::new("ä"), spec).unwrap();
         assert_eq!(read_description(&DiskFiles, dir.path()).unwrap(), Some((StreamId::new("ä"), spec)));
         std::fs::write(dir.path().join(FILE), b"{").unwrap();

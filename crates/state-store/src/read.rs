@@ -50,7 +50,8 @@ impl Readers {
         limit: usize,
     ) -> Result<Vec<(String, Vec<u8>)>, StateError> {
         self.with(|connection| {
-            let sql = "SELECT key, value FROM entry WHERE space = ?1 AND key >= ?2 AND (?3 IS NULL OR key > ?3) ORDER BY key";
+            let sql =
+                "SELECT key, value FROM entry WHERE space = ?1 AND key >= ?2 AND (?3 IS NULL OR key > ?3) ORDER BY key";
             // The larger bound decides where the index is entered: of a long prefix range only the rest is walked.
             let from = after.map_or(prefix, |after| after.max(prefix));
             let mut statement = connection.prepare_cached(sql)?;

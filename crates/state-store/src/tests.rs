@@ -139,7 +139,8 @@ fn foreign_files_are_refused_and_left_as_they_are() {
     let other = fixture.0.path().join("other.sqlite");
     rusqlite::Connection::open(&other).unwrap().execute_batch("CREATE TABLE mine (x)").unwrap();
     let text = fixture.0.path().join("text");
-    std::fs::write(&text, "this is no database, it is a long line of text that somebody put in the place of one").unwrap();
+    std::fs::write(&text, "this is no database, it is a long line of text that somebody put in the place of one")
+        .unwrap();
     for path in [&other, &text] {
         assert!(matches!(StateStore::open(path), Err(StateError::Store { .. })), "{}", path.display());
     }
@@ -181,6 +182,7 @@ async fn freeze_a_sample() {
     assert!(!path.exists(), "a frozen sample never changes");
     let store = StateStore::open(&path).unwrap();
     let put = |space, key: &str, value: &[u8]| StateOp::Put { space, key: key.to_owned(), value: value.to_vec() };
-    let ops = vec![put("checkpoint", "route/a", b"12"), put("checkpoint", "route/ä", &[0, 255]), put("slot", "city", b"")];
+    let ops =
+        vec![put("checkpoint", "route/a", b"12"), put("checkpoint", "route/ä", &[0, 255]), put("slot", "city", b"")];
     store.write(ops).await.unwrap();
 }

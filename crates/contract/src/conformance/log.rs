@@ -51,9 +51,7 @@ pub fn numbered(first: u64, count: u64, time_ms: i64) -> RecordBatch {
     for number in first..first + count {
         let key = number.to_be_bytes();
         let value = format!("value of record {number}, which compresses: {}", "x".repeat((number % 90) as usize));
-        builder
-            .push(time_ms, Some(&key), Some(value.as_bytes()), &[("n", &key)])
-            .expect("a small record fits");
+        builder.push(time_ms, Some(&key), Some(value.as_bytes()), &[("n", &key)]).expect("a small record fits");
     }
     builder.finish()
 }
@@ -234,7 +232,10 @@ async fn waiters_are_woken_and_may_give_up(fixture: &mut impl LogFixture) {
         let wait = log.until_past(&to, Offset(0));
         assert!(tokio::time::timeout(Duration::ZERO, wait).await.is_err());
     }
-    let waiting = { let (log, to) = (Arc::clone(&log), to.clone()); tokio::spawn(async move { log.until_past(&to, Offset(2)).await }) };
+    let waiting = {
+        let (log, to) = (Arc::clone(&log), to.clone());
+        tokio::spawn(async move { log.until_past(&to, Offset(2)).await })
+    };
     for first in 0..3 {
         append_durably(&*log, &to, numbered(first, 1, 0)).await;
     }

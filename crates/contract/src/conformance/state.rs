@@ -115,7 +115,10 @@ async fn write_is_atomic_when_an_expectation_fails(fixture: &mut impl StateFixtu
     write(&*store, vec![put("a", b"1"), put("b", b"1")]).await;
     let ops = vec![put("a", b"2"), delete("b"), put("c", b"2"), expect("a", Some(b"1")), put("d", b"2")];
     let refused = store.write(ops).await;
-    assert!(matches!(&refused, Err(StateError::Conflict { space, key }) if space == SPACE && key == "a"), "{refused:?}");
+    assert!(
+        matches!(&refused, Err(StateError::Conflict { space, key }) if space == SPACE && key == "a"),
+        "{refused:?}"
+    );
     assert_eq!(get(&*store, "a").await.as_deref(), Some(&b"1"[..]));
     assert_eq!(keys(&*store, "", None, 10).await, ["a", "b"]);
 }

@@ -105,8 +105,7 @@ impl SegmentIndex {
         if entries.len() != (u32_at(bytes, 12) as usize).checked_mul(ENTRY_BYTES)? {
             return None;
         }
-        let entry =
-            |e: &[u8]| IndexEntry { base: u64_at(e, 0), at: u64_at(e, 8), time_max_ms: i64_at(e, 16) };
+        let entry = |e: &[u8]| IndexEntry { base: u64_at(e, 0), at: u64_at(e, 8), time_max_ms: i64_at(e, 16) };
         Some(Self {
             base: u64_at(bytes, 16),
             end: u64_at(bytes, 24),

@@ -3,7 +3,7 @@
 //! ```text
 //!  0  8  magic "PENSTOCK"
 //!  8  2  format version
-//! 10  2  zero
+//! 10  2  a running number, so that segments made in the same millisecond differ
 //! 12  4  CRC32C of bytes 0..12 and 16..32: also the seed of the frame headers' CRCs
 //! 16  8  first offset
 //! 24  8  time of creation, Unix milliseconds
@@ -21,6 +21,7 @@ const MAGIC: &[u8; 8] = b"PENSTOCK";
 pub(crate) struct SegmentHeader {
     pub(crate) base: u64,
     pub(crate) created_ms: i64,
+    pub(crate) serial: u16,
 }
 
 /// Why bytes are no segment header.
@@ -36,6 +37,7 @@ impl SegmentHeader {
         let mut out = [0; SEGMENT_HEADER_BYTES];
         out[..8].copy_from_slice(MAGIC);
         out[8..10].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        out[10..12].copy_from_slice(&self.serial.to_le_bytes());
         out[16..24].copy_from_slice(&self.base.to_le_bytes());
         out[24..].copy_from_slice(&self.created_ms.to_le_bytes());
         let crc = checksum(&out);
@@ -59,7 +61,8 @@ impl SegmentHeader {
         if seed != checksum(bytes) || version == 0 {
             return Err(BadSegmentHeader::Damaged("the segment header's checksum is wrong"));
         }
-        Ok((Self { base: u64_at(bytes, 16), created_ms: i64_at(bytes, 24) }, seed))
+        let (base, created_ms, serial) = (u64_at(bytes, 16), i64_at(bytes, 24), u16_at(bytes, 10));
+        Ok((Self { base, created_ms, serial }, seed))
     }
 }
 
@@ -89,7 +92,7 @@ mod tests {
 
     #[test]
     fn header_comes_back_and_any_flipped_bit_is_noticed() {
-        let header = SegmentHeader { base: 7, created_ms: -1 };
+        let header = SegmentHeader { base: 7, created_ms: -1, serial: 0xfffe };
         let bytes = header.encode();
         assert_eq!(SegmentHeader::decode(&bytes).unwrap().0, header);
         for bit in 0..bytes.len() * 8 {
@@ -102,7 +105,7 @@ mod tests {
 
     #[test]
     fn newer_version_is_told_from_damage() {
-        let mut bytes = SegmentHeader { base: 0, created_ms: 0 }.encode();
+        let mut bytes = SegmentHeader { base: 0, created_ms: 0, serial: 0 }.encode();
         bytes[8] = 9;
         assert_eq!(SegmentHeader::decode(&bytes), Err(BadSegmentHeader::TooNew(9)));
     }

@@ -6,11 +6,11 @@ use crate::fault::{at_path, corrupt};
 use crate::format::compress::Compressor;
 use crate::format::index::SegmentIndex;
 use crate::format::producers::Producers;
-use crate::format::segment::{SEGMENT_HEADER_BYTES, parse_segment_name, segment_name};
-use crate::fs::{Access, Files, LogFile};
+use crate::format::segment::{SegmentHeader, parse_segment_name, segment_name};
+use crate::fs::{Access, LogFile};
 use crate::options::LogOptions;
-use crate::scan;
-use crate::shelf::Shelf;
+use crate::scan::{self, Scanned};
+use crate::shelf::{Shared, Shelf};
 use contract::{Clock, LogError, Retention};
 use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeMap, VecDeque};
@@ -20,9 +20,11 @@ use std::sync::atomic::AtomicU64;
 use tokio::sync::watch;
 
 /// Makes the folder of a partition with its first segment.
-pub(crate) fn create_partition(files: &dyn Files, dir: &Path, created_ms: i64) -> Result<(), LogError> {
+pub(crate) fn create_partition(shared: &Shared, dir: &Path, created_ms: i64) -> Result<(), LogError> {
+    let files = &*shared.files;
     files.create_dir_all(dir).map_err(|e| at_path("creating", dir, e))?;
-    begin_segment(files, dir, 0, created_ms, &Producers::new()).map_err(|failure| failure.error())?;
+    let head = SegmentHeader { base: 0, created_ms, serial: shared.number() as u16 };
+    begin_segment(files, dir, head, &Producers::new()).map_err(|failure| failure.error())?;
     Ok(())
 }
 
@@ -130,13 +132,12 @@ fn recover_last(shelf: &Shelf, base: u64) -> Result<Last, LogError> {
     let file = shelf.shared.files.open(&path, Access::Write).map_err(io("opening"))?;
     let (_, seed) = scan::read_segment_header(&*file, &path, base)?;
     let length = file.len().map_err(io("reading"))?;
-    let mut index = SegmentIndex::new(base, SEGMENT_HEADER_BYTES as u64);
-    let mut producers = Producers::new();
-    let broken = scan::scan_on(&*file, seed, length, &mut index, &mut producers).map_err(io("reading"))?;
+    let mut found = Scanned::new(base);
+    let broken = scan::scan_on(&*file, seed, length, &mut found).map_err(io("reading"))?;
     let marked = shelf.read_index_file(base).map_or(0, |mark| mark.bytes);
-    if marked > index.bytes {
+    if marked > found.index.bytes {
         let why = broken.map_or("the file is shorter than it was", |broken| broken.why);
-        return Err(corrupt(&path, index.bytes, format!("{why}; {marked} bytes had been made durable")));
+        return Err(corrupt(&path, found.index.bytes, format!("{why}; {marked} bytes had been made durable")));
     }
     if let Some(broken) = broken {
         let proof = scan::find_proof_of_damage(&*file, seed, broken.at, length).map_err(io("reading"))?;
@@ -151,8 +152,33 @@ fn recover_last(shelf: &Shelf, base: u64) -> Result<Last, LogError> {
         metrics::counter!("penstock_log_torn_bytes_total").increment(length - broken.at);
         file.set_len(broken.at).map_err(io("cutting"))?;
     }
-    // After a mere end of the process the frames may still be in memory only.
+    let proven = found.proven_bytes.max(marked);
+    rewrite(&*file, proven, found.index.bytes).map_err(io("writing"))?;
     file.sync().map_err(io("syncing"))?;
     shelf.shared.files.sync_dir(&shelf.dir).map_err(io("syncing the folder of"))?;
-    Ok(Last { file, seed, index, producers })
+    let mut again = Scanned::new(base);
+    match scan::scan_on(&*file, seed, found.index.bytes, &mut again).map_err(io("reading"))? {
+        Some(broken) => Err(corrupt(&path, broken.at, format!("{} after it was read well a moment ago", broken.why))),
+        None => Ok(Last { file, seed, index: found.index, producers: found.producers }),
+    }
+}
+
+/// Writes a part of the file over itself, so that the next sync really writes it.
+///
+/// After a mere end of the process the last frames may stand in memory only; and if their sync had failed, the kernel
+/// calls these pages clean, so that a sync alone would answer well and write nothing.
+fn rewrite(file: &dyn LogFile, from: u64, to: u64) -> std::io::Result<()> {
+    const PIECE_BYTES: u64 = 1 << 20;
+    let mut piece = Vec::new();
+    let mut at = from;
+    while at < to {
+        piece.clear();
+        file.read_at(at, (to - at).min(PIECE_BYTES) as usize, &mut piece)?;
+        if piece.is_empty() {
+            break;
+        }
+        file.write_at(at, &[&piece])?;
+        at += piece.len() as u64;
+    }
+    Ok(())
 }

@@ -11,8 +11,8 @@ use crate::format::index::SegmentIndex;
 use crate::format::producers::{Producers, encode_producers};
 use crate::format::segment::{SegmentHeader, index_name, segment_name};
 use crate::fs::{Files, LogFile};
-use crate::scan;
-use crate::shelf::{Segment, Shelf};
+use crate::scan::{self, Scanned};
+use crate::shelf::Segment;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -29,14 +29,14 @@ pub(super) struct Begun {
 pub(super) fn begin_segment(
     files: &dyn Files,
     dir: &Path,
-    base: u64,
-    created_ms: i64,
+    head: SegmentHeader,
     producers: &Producers,
 ) -> Result<Begun, Failure> {
+    let base = head.base;
     let path = dir.join(segment_name(base));
     let temporary = path.with_extension("tmp");
     let failed = |action| move |error: io::Error| Failure::new(action, &dir.join(segment_name(base)), &error);
-    let head = SegmentHeader { base, created_ms }.encode();
+    let head = head.encode();
     let seed = SegmentHeader::decode(&head).map_or(0, |(_, seed)| seed);
     let states = encode_producers(producers);
     let frame = FrameHeader {
@@ -65,28 +65,17 @@ pub(super) fn begin_segment(
     Ok(Begun { file, base, seed, bytes: head.len() as u64 + frame.frame_bytes() })
 }
 
-/// Writes a segment's index file; a failure costs a scan later, so it is only noted.
-pub(super) fn write_index(shelf: &Shelf, segment: &Segment) {
-    let Some(index) = segment.index() else { return };
-    let path = shelf.dir.join(index_name(segment.base));
-    let temporary = path.with_extension("index.tmp");
-    let files = &shelf.shared.files;
-    let written = files
-        .create(&temporary)
-        .and_then(|file| file.write_at(0, &[&index.encode()]))
-        .and_then(|()| files.rename(&temporary, &path));
-    if let Err(error) = written {
-        tracing::warn!(path = %path.display(), %error, "the index was not written; it will be made again by a scan");
-    }
-}
-
 impl Partition {
     pub(super) fn begin_segment(&self, base: u64, producers: &Producers) -> Result<Begun, Failure> {
-        begin_segment(&*self.shelf.shared.files, self.dir(), base, self.clock.now_ms(), producers)
+        let shared = &self.shelf.shared;
+        let head = SegmentHeader { base, created_ms: self.clock.now_ms(), serial: shared.number() as u16 };
+        begin_segment(&*shared.files, self.dir(), head, producers)
     }
 
     pub(super) fn write_index(&self, segment: &Segment) {
-        write_index(&self.shelf, segment);
+        if let Some(index) = segment.index() {
+            self.shelf.write_index_file(&index);
+        }
     }
 
     /// Lets appends go into a new segment.
@@ -130,8 +119,7 @@ impl Partition {
         let failed = |action| move |error: io::Error| Failure::new(action, &segment.path, &error);
         file.set_len(durable.bytes).map_err(failed("cutting"))?;
         file.sync().map_err(failed("syncing"))?;
-        let mut index = SegmentIndex::new(segment.base, crate::format::segment::SEGMENT_HEADER_BYTES as u64);
-        let broken = scan::scan_on(file, segment.seed, durable.bytes, &mut index, &mut Producers::new())
+        let broken = scan::scan_on(file, segment.seed, durable.bytes, &mut Scanned::new(segment.base))
             .map_err(failed("reading"))?;
         match broken {
             Some(broken) => {

@@ -22,7 +22,9 @@ impl Partition {
             }
             let too_many = retention.bytes.is_some_and(|limit| kept_bytes > limit);
             let too_old = match retention.age {
-                Some(age) if !too_many => self.newest_ms(oldest)? < now_ms.saturating_sub_unsigned(age.as_millis() as u64),
+                Some(age) if !too_many => {
+                    self.newest_ms(oldest)? < now_ms.saturating_sub_unsigned(age.as_millis() as u64)
+                }
                 _ => false,
             };
             if !too_many && !too_old {
@@ -45,7 +47,9 @@ impl Partition {
         let index = self.shelf.dir.join(index_name(segment.base));
         for path in [&index, &segment.path] {
             match files.remove(path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(at_path("removing", path, error)),
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(at_path("removing", path, error));
+                }
                 _ => {}
             }
         }

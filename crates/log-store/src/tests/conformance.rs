@@ -44,7 +44,7 @@ struct OnDisk {
 #[async_trait]
 impl LogFixture for OnDisk {
     async fn open(&mut self) -> Arc<dyn Log> {
-        Arc::new(LogStore::open(self.dir.path(), small(), Arc::new(StillClock)).expect("a fresh log"))
+        Arc::new(LogStore::open(self.dir.path(), small(), Arc::new(StepClock)).expect("a fresh log"))
     }
 
     async fn crash(&mut self, log: Arc<dyn Log>) -> Option<Arc<dyn Log>> {

@@ -11,23 +11,25 @@ mod simulated;
 
 use crate::fs::Files;
 use crate::{LogOptions, LogStore};
-use bytes::Bytes;
 use ::contract::conformance::log::{numbered, numbers, read_all};
 use ::contract::{Appended, Clock, Log, LogError, ProducerState, Retention, StreamSpec};
 use ::model::{Offset, ProducerId, RecordBatch, StreamId, StreamPartition};
+use bytes::Bytes;
 use simulated::SimulatedFiles;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 const ROOT: &str = "/log";
 
-/// A clock that stands still.
-struct StillClock;
+/// A clock that goes on by a millisecond each time somebody looks.
+struct StepClock;
 
-impl Clock for StillClock {
+impl Clock for StepClock {
     fn now_ms(&self) -> i64 {
-        1_700_000_000_000
+        static STEPS: AtomicI64 = AtomicI64::new(1_700_000_000_000);
+        STEPS.fetch_add(1, Ordering::Relaxed)
     }
 
     fn monotonic(&self) -> Duration {
@@ -37,12 +39,12 @@ impl Clock for StillClock {
 
 /// Small segments and a small cache, so that short tests roll and read from files.
 fn small() -> LogOptions {
-    LogOptions { segment_bytes: 2_000, cache_bytes: 2_000, unsynced_bytes_max: 4_000, ..LogOptions::default() }
+    LogOptions { segment_bytes: 1_000, cache_bytes: 2_000, unsynced_bytes_max: 4_000, ..LogOptions::default() }
 }
 
 fn try_open(files: &SimulatedFiles, options: LogOptions) -> Result<LogStore, LogError> {
     let files: Arc<dyn Files> = Arc::new(files.process());
-    LogStore::open_on(files, Path::new(ROOT), options, Arc::new(StillClock))
+    LogStore::open_on(files, Path::new(ROOT), options, Arc::new(StepClock))
 }
 
 fn open(files: &SimulatedFiles) -> LogStore {

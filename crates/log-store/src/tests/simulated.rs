@@ -65,16 +65,19 @@ enum NameOp {
 
 impl SimulatedFiles {
     pub(crate) fn new(seed: u64) -> Self {
-        Self(Arc::new(Mutex::new(State {
-            life: 0,
-            random: StdRng::seed_from_u64(seed),
-            inodes: Vec::new(),
-            names: BTreeMap::new(),
-            durable_names: BTreeMap::new(),
-            names_pending: Vec::new(),
-            locks: BTreeSet::new(),
-            faults: Faults::default(),
-        })), 0)
+        Self(
+            Arc::new(Mutex::new(State {
+                life: 0,
+                random: StdRng::seed_from_u64(seed),
+                inodes: Vec::new(),
+                names: BTreeMap::new(),
+                durable_names: BTreeMap::new(),
+                names_pending: Vec::new(),
+                locks: BTreeSet::new(),
+                faults: Faults::default(),
+            })),
+            0,
+        )
     }
 
     /// Starts another process on the same disk.
@@ -117,8 +120,11 @@ impl SimulatedFiles {
     pub(crate) fn damage(&self, path: &Path, at: usize) {
         let mut state = self.0.lock();
         let inode = state.names[path];
-        state.inodes[inode].cached[at] ^= 0x40;
-        state.inodes[inode].durable[at] ^= 0x40;
+        let Inode { cached, durable, .. } = &mut state.inodes[inode];
+        cached[at] ^= 0x40;
+        if let Some(byte) = durable.get_mut(at) {
+            *byte ^= 0x40;
+        }
     }
 
     /// Returns a file's bytes.
