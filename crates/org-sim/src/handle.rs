@@ -2,14 +2,12 @@
 
 use crate::clock::OrgClock;
 use crate::config::OrgConfig;
-use crate::control::write_row;
 use crate::error::SimError;
 use crate::faults::{FaultReport, FaultRule};
 use crate::history::HistoryEntry;
 use crate::latency::LatencyModel;
 use crate::schema::spec::ObjectsSpec;
 use crate::server::{Server, Shared};
-use crate::store::RowState;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -99,17 +97,7 @@ impl RunningOrg {
     ///
     /// Empty also when there is no such object.
     pub fn records(&self, object: &str) -> Vec<serde_json::Map<String, serde_json::Value>> {
-        let org = self.shared.org.lock();
-        let Some(table) = org.store.find_table(object) else { return Vec::new() };
-        let table = org.store.table(table);
-        let live = table.rows().map(|(_, row)| row).filter(|row| row.state == RowState::Live);
-        let mut text = Vec::new();
-        live.filter_map(|row| {
-            text.clear();
-            write_row(&mut text, table, row);
-            serde_json::from_slice(&text).ok()
-        })
-        .collect()
+        self.shared.org.lock().records(object)
     }
 
     /// How many live records an object has.

@@ -19,7 +19,7 @@ use crate::config::OrgConfig;
 use crate::dml::{Origin, Writer};
 use crate::error::SimError;
 use crate::faults::{Api, Decided, FaultRule, Faults, Refusal, RowFault, Seen, draw, locked};
-use crate::history::History;
+use crate::history::{History, HistoryEntry};
 use crate::ids::SfId;
 use crate::json::Json;
 use crate::latency::LatencyModel;
@@ -30,7 +30,7 @@ use crate::query::Cursors;
 use crate::rest::{self, Plan, Target};
 use crate::schema::build;
 use crate::schema::spec::ObjectsSpec;
-use crate::store::Store;
+use crate::store::{RowState, Store};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -131,13 +131,14 @@ impl Org {
             Target::Versions => return Begun::Answer(rest::versions()),
             Target::Call(plan) => *plan,
         };
+        let ended = || Begun::Answer(Response::error(401, "INVALID_SESSION_ID", "Session expired or invalid"));
+        let authorization = request.header("authorization");
+        let Some(caller) = self.sessions.use_token(authorization, now_ms) else { return ended() };
         let decided = self.decide(&plan, request);
         if decided.revoke {
-            self.sessions.revoke_bearer(request.header("authorization"));
+            self.sessions.revoke_bearer(authorization);
+            return ended();
         }
-        let Some(caller) = self.sessions.use_token(request.header("authorization"), now_ms) else {
-            return Begun::Answer(Response::error(401, "INVALID_SESSION_ID", "Session expired or invalid"));
-        };
         if let Err(refused) = self.limits.admit(&caller.app, number, now_ms) {
             let response = Response::error(403, "REQUEST_LIMIT_EXCEEDED", refused.message());
             return Begun::Answer(self.with_usage(response, &caller, now_ms));
@@ -208,6 +209,32 @@ impl Org {
         self.cursors = Cursors::default();
         seed_users(&mut self.store, &mut self.history, &self.config, now_ms)?;
         Ok(())
+    }
+
+    /// Live records of an object in the order of creation: the id and every value that is not null.
+    ///
+    /// Empty also when there is no such object.
+    pub fn records(&self, object: &str) -> Vec<serde_json::Map<String, serde_json::Value>> {
+        let Some(table) = self.store.find_table(object) else { return Vec::new() };
+        let table = self.store.table(table);
+        let live = table.rows().map(|(_, row)| row).filter(|row| row.state == RowState::Live);
+        let mut text = Vec::new();
+        live.filter_map(|row| {
+            text.clear();
+            crate::control::write_row(&mut text, table, row);
+            serde_json::from_slice(&text).ok()
+        })
+        .collect()
+    }
+
+    /// At most `limit` applied changes with a number above `after`, in order.
+    pub fn changes(&self, after: u64, limit: usize) -> Vec<HistoryEntry> {
+        self.history.entries(after, limit)
+    }
+
+    /// Opens a session for the first application, as a client-credentials token request would.
+    pub fn log_in(&mut self, now_ms: i64) -> Option<String> {
+        self.sessions.log_in(now_ms)
     }
 
     /// Adds a fault rule and returns its number.

@@ -144,6 +144,7 @@ impl std::error::Error for Cut {}
 struct Payload {
     bytes: Option<Bytes>,
     cut: bool,
+    flushed: bool,
     announced: u64,
 }
 
@@ -151,9 +152,16 @@ impl Body for Payload {
     type Data = Bytes;
     type Error = Cut;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         match self.bytes.take() {
             Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+            None if self.cut && !self.flushed => {
+                // The connection writes out what it has when a body is not ready; without this pause the error would
+                // overtake the first half.
+                self.flushed = true;
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
             None if std::mem::take(&mut self.cut) => Poll::Ready(Some(Err(Cut))),
             None => Poll::Ready(None),
         }
@@ -312,7 +320,7 @@ fn write(response: Response, gzip: bool, cut: bool) -> http::Response<Payload> {
         body.truncate(body.len() / 2);
     }
     let bytes = (!body.is_empty()).then(|| Bytes::from(body));
-    let mut answer = http::Response::new(Payload { bytes, cut, announced });
+    let mut answer = http::Response::new(Payload { bytes, cut, flushed: false, announced });
     *answer.status_mut() =
         http::StatusCode::from_u16(response.status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
     let headers = answer.headers_mut();

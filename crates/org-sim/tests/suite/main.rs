@@ -3,5 +3,7 @@
 mod collections;
 mod faults;
 mod oauth;
+mod properties;
 mod rest;
+mod speed;
 mod support;
