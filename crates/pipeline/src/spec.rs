@@ -2,7 +2,9 @@
 //!
 //! Nothing here is checked; `mapping::Mapper::compile` checks a route against its table and its target objects.
 
-use model::{ColumnType, Lane, ObjectName, OrgId, PipelineId, RouteId, StreamPartition, TableName, TableSchema, ValueMode};
+use model::{
+    ColumnType, Lane, ObjectName, OrgId, PipelineId, RouteId, StreamPartition, TableName, TableSchema, ValueMode,
+};
 use std::time::Duration;
 
 /// One pipeline: its routes and the bounds that they share.
@@ -21,6 +23,9 @@ pub struct PipelineSpec {
     pub checkpoint_settlements_max: u64,
     /// How long a graceful stop waits for batches in flight.
     pub stop_wait_max: Duration,
+    /// How long after a batch without an answer its rows are read back: a request that was cut off may still be under
+    /// way in the target.
+    pub recovery_grace: Duration,
 }
 
 impl PipelineSpec {
@@ -35,6 +40,7 @@ impl PipelineSpec {
             checkpoint_every: Duration::from_millis(500),
             checkpoint_settlements_max: 50_000,
             stop_wait_max: Duration::from_secs(10),
+            recovery_grace: Duration::from_secs(2),
         }
     }
 
@@ -174,10 +180,7 @@ pub enum DeletePolicy {
     /// The change is settled as filtered.
     Ignore,
     /// The target's row stays and one field is set (`Status__c: Closed`).
-    Set {
-        field: String,
-        value: serde_json::Value,
-    },
+    Set { field: String, value: serde_json::Value },
 }
 
 /// What happens when the source's table is truncated. A truncate names no keys, so it can never be carried out as row
@@ -275,8 +278,8 @@ pub fn are_related(a: &RouteSpec, b: &RouteSpec) -> bool {
         && (same_object(&a.object, &b.object) || refers(a, &b.object) || refers(b, &a.object))
 }
 
-/// Groups routes by relation, transitively. Shape: every index is in exactly one group; indices ascend inside a group, groups
-/// ascend by their first index.
+/// Groups routes by relation, transitively. Shape: every index is in exactly one group; indices ascend inside a group,
+/// groups ascend by their first index.
 pub fn relation_groups(routes: &[RouteSpec]) -> Vec<Vec<usize>> {
     let mut group_of: Vec<usize> = (0..routes.len()).collect();
     for i in 0..routes.len() {

@@ -18,7 +18,8 @@ pub struct Moment {
 }
 
 impl Day {
-    /// Makes a day of an astronomical year (0 is 1 BC), a month and a day of the month; `None` when there is no such day.
+    /// Makes a day of an astronomical year (0 is 1 BC), a month and a day of the month; `None` when there is no such
+    /// day.
     pub fn of(year: i64, month: u32, day: u32) -> Option<Self> {
         if !(1..=12).contains(&month) || day < 1 || year.abs() > 10_000_000 {
             return None;
@@ -60,13 +61,15 @@ impl Moment {
     }
 }
 
-/// Parses `YYYY-MM-DD`, with more digits in the year and a trailing ` BC` or a leading sign as PostgreSQL and ISO 8601 write them.
+/// Parses `YYYY-MM-DD`, with more digits in the year and a trailing ` BC` or a leading sign as PostgreSQL and ISO 8601
+/// write them.
 pub fn parse_day(text: &str) -> Option<Day> {
     let (text, bc) = cut_era(text);
     parse_day_of_era(text, bc)
 }
 
-/// Parses a date, `T` or a blank, a time, an optional zone and an optional ` BC`. Without a zone the time is taken as UTC.
+/// Parses a date, `T` or a blank, a time, an optional zone and an optional ` BC`. Without a zone the time is taken as
+/// UTC.
 pub fn parse_moment(text: &str) -> Option<Moment> {
     let (text, bc) = cut_era(text);
     let split = text.find(['T', ' '])?;

@@ -1,16 +1,17 @@
 //! Which keys a record writes and reads.
 //!
-//! A record **writes** the target row that it changes, as (target object, external id's value), and its source row, as (table,
-//! business key), unless the business key is that one external id's column. It **reads** the parents that it refers to, as
-//! (parent object, the referring column's value). An update that moves a row (other key, other parent) carries the old and
-//! the new of both, as far as the record holds them; the two halves of an update that changed the key carry each other's
-//! keys through the headers `newkey` and `oldkey`.
+//! A record **writes** the target row that it changes, as (target object, external id's value), and its source row, as
+//! (table, business key), unless the business key is that one external id's column. It **reads** the parents that it
+//! refers to, as (parent object, the referring column's value). An update that moves a row (other key, other parent)
+//! carries the old and the new of both, as far as the record holds them; the two halves of an update that changed the
+//! key carry each other's keys through the headers `newkey` and `oldkey`.
 //!
-//! **Canonical text.** A parent's key and a child's reference must give the same fingerprint although their columns' types
-//! differ, and the target matches external ids without regard to case and outer blanks. So values are compared as text: trimmed, in lower case,
-//! plain numbers without trailing zeros after the point (`7`, `"7"`, `"7.0"` are one key). This joins more values than the
-//! target would: a joined pair waits for each other, which delays and never reorders. Exponents (`7e0`) and leading zeros
-//! (`007`) are left alone, as PostgreSQL never prints the first for a key type and the second is another text.
+//! **Canonical text.** A parent's key and a child's reference must give the same fingerprint although their columns'
+//! types differ, and the target matches external ids without regard to case and outer blanks. So values are compared as
+//! text: trimmed, in lower case, plain numbers without trailing zeros after the point (`7`, `"7"`, `"7.0"` are one
+//! key). This joins more values than the target would: a joined pair waits for each other, which delays and never
+//! reorders. Exponents (`7e0`) and leading zeros (`007`) are left alone, as PostgreSQL never prints the first for a key
+//! type and the second is another text.
 
 use super::calendar::Moment;
 use super::decimal::is_plain;
@@ -167,8 +168,8 @@ impl KeyPlan {
 
     /// Computes a record's keys into `keys`, which is cleared first.
     ///
-    /// A record whose key cannot be told (null, missing column, broken JSON) writes one key that all such records of the table
-    /// share: they stay in order among each other, and mapping refuses them.
+    /// A record whose key cannot be told (null, missing column, broken JSON) writes one key that all such records of
+    /// the table share: they stay in order among each other, and mapping refuses them.
     pub fn keys(&self, view: &ChangeView<'_>, keys: &mut Keys) {
         keys.written.clear();
         keys.read.clear();

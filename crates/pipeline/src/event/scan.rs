@@ -1,7 +1,7 @@
 //! A single-pass scanner over JSON text: finds the members of an object and the end of a value.
 //!
-//! It trusts brackets and quotes and checks nothing else: on valid JSON it gives what a parser gives; on anything else it
-//! gives spans that lie inside the input, or an error, and never panics. What reads a span checks its inside.
+//! It trusts brackets and quotes and checks nothing else: on valid JSON it gives what a parser gives; on anything else
+//! it gives spans that lie inside the input, or an error, and never panics. What reads a span checks its inside.
 
 use memchr::memchr2;
 use std::borrow::Cow;
@@ -24,7 +24,8 @@ pub struct Members<'a> {
 }
 
 impl<'a> Members<'a> {
-    /// Starts at the object that begins at the first byte of `json` that is no blank; what follows the object is ignored.
+    /// Starts at the object that begins at the first byte of `json` that is no blank; what follows the object is
+    /// ignored.
     ///
     /// # Errors
     /// `Broken` when no object begins there.
@@ -36,8 +37,8 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// Returns the next member's name (without quotes, escapes kept) and the rest of the text from its value on, without
-    /// looking for the value's end; `value` must be called before the next `name`.
+    /// Returns the next member's name (without quotes, escapes kept) and the rest of the text from its value on,
+    /// without looking for the value's end; `value` must be called before the next `name`.
     #[inline]
     pub fn name(&mut self) -> Result<Option<&'a [u8]>, Broken> {
         let mut at = skip_blanks(self.json, self.at);

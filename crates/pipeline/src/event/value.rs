@@ -1,10 +1,10 @@
 //! One column's JSON in either value mode, read by its type into one scalar.
 //!
 //! The formats are those of `connector_postgres::values`. Both modes give the same scalar for the same source value, so
-//! that mapping and keys do not depend on the mode, but for what Debezium's form does not hold: the zeros at the end of a
-//! `numeric` without precision, NaN and infinities of `numeric` (null there), the parts of an interval, the length of a bit
-//! string, the text of a point or an hstore. Reading is lenient in form (a zone may be written in any way that ISO
-//! 8601 and PostgreSQL know) and strict in content: what is not of the column's type is refused, never guessed.
+//! that mapping and keys do not depend on the mode, but for what Debezium's form does not hold: the zeros at the end of
+//! a `numeric` without precision, NaN and infinities of `numeric` (null there), the parts of an interval, the length of
+//! a bit string, the text of a point or an hstore. Reading is lenient in form (a zone may be written in any way that
+//! ISO 8601 and PostgreSQL know) and strict in content: what is not of the column's type is refused, never guessed.
 
 use super::calendar::{Day, Moment, parse_day, parse_moment, parse_time};
 use super::decimal;

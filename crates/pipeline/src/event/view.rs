@@ -24,8 +24,8 @@ impl From<Broken> for MalformedChange {
     }
 }
 
-/// One change event, borrowed from its record. Making one costs a look at the headers; the value is scanned when a column is
-/// asked for.
+/// One change event, borrowed from its record. Making one costs a look at the headers; the value is scanned when a
+/// column is asked for.
 #[derive(Clone, Debug)]
 pub struct ChangeView<'a> {
     record: Record<'a>,
@@ -131,8 +131,8 @@ impl<'a> ChangeView<'a> {
         self.after().and_then(|row| member(row, name).ok().flatten())
     }
 
-    /// The raw JSON of a column in `before`. With the default replica identity a column outside of the identity may stand
-    /// there as null although it was not: see `TableSchema::identity_columns`.
+    /// The raw JSON of a column in `before`. With the default replica identity a column outside of the identity may
+    /// stand there as null although it was not: see `TableSchema::identity_columns`.
     #[inline]
     pub fn before_column(&self, name: &str) -> Option<&'a [u8]> {
         self.before().and_then(|row| member(row, name).ok().flatten())

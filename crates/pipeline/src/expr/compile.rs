@@ -94,7 +94,8 @@ impl Expression {
         &self.columns
     }
 
-    /// The possible results, as far as samples of the columns' types tell them; branches that fail over the samples are left out.
+    /// The possible results, as far as samples of the columns' types tell them; branches that fail over the samples are
+    /// left out.
     pub fn leaves(&self) -> Vec<Leaf> {
         let mut branches = Vec::new();
         collect_branches(self.program.expression(), &mut branches);

@@ -9,9 +9,10 @@ use base64::engine::general_purpose::STANDARD;
 use cel::common::types::{CelBool, CelDouble, CelInt, CelNull, CelString, CelTimestamp};
 use cel::common::value::{CowVal, Val};
 use cel::context::VariableResolver;
-use cel::{Context, Value};
+use cel::{Context, ExecutionError, Value};
 use chrono::{DateTime, FixedOffset};
 use model::{Column, ColumnType, ValueMode};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 /// What a record says of a column.
@@ -84,10 +85,21 @@ impl<'a> Slots<'a> {
     }
 
     /// Runs `evaluate` in a context where these are the variables.
-    pub(super) fn with_context<T>(&self, evaluate: impl FnOnce(&Context<'_, '_>) -> T) -> T {
-        let mut context = Context::with_env(Arc::clone(&ENV));
-        context.set_variable_resolver(self);
-        evaluate(&context)
+    ///
+    /// The interpreter panics where chrono does (a timestamp and a duration beyond its range); a value in a row must not
+    /// end the process, so a panic becomes an error of the expression. It leaves nothing half-done: the context is dropped.
+    pub(super) fn with_context(
+        &self,
+        evaluate: impl FnOnce(&Context<'_, '_>) -> Result<Value, ExecutionError>,
+    ) -> Result<Value, ExecutionError> {
+        let run = || {
+            let mut context = Context::with_env(Arc::clone(&ENV));
+            context.set_variable_resolver(self);
+            evaluate(&context)
+        };
+        catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
+            Err(ExecutionError::InternalError("the values are beyond the interpreter's range".into()))
+        })
     }
 }
 
@@ -118,12 +130,8 @@ fn to_val<'a>(scalar: Scalar<'a>, kind: &ColumnType) -> Box<dyn Val + 'a> {
                 Beyond::MinusInfinity => f64::NEG_INFINITY,
             }))
         }
-        Scalar::Beyond(Beyond::MinusInfinity) => {
-            Box::new(CelTimestamp::from(DateTime::<FixedOffset>::from(DateTime::<chrono::Utc>::MIN_UTC)))
-        }
-        Scalar::Beyond(_) => {
-            Box::new(CelTimestamp::from(DateTime::<FixedOffset>::from(DateTime::<chrono::Utc>::MAX_UTC)))
-        }
+        Scalar::Beyond(Beyond::MinusInfinity) => timestamp(Moment { day: Day(i64::MIN), us: 0 }),
+        Scalar::Beyond(_) => timestamp(Moment { day: Day(i64::MAX), us: 0 }),
         other => from_value(to_value(other, kind)),
     }
 }
@@ -164,11 +172,13 @@ fn clock_text(us: i64) -> String {
     if fraction == 0 { clock } else { format!("{clock}.{fraction:06}").trim_end_matches('0').to_owned() }
 }
 
+/// CEL's timestamps go from 0001-01-01 to 9999-12-31 (its specification, "Timestamps"); what lies beyond becomes the end.
 fn timestamp(moment: Moment) -> Box<dyn Val> {
+    const FIRST_S: i64 = -62_135_596_800;
+    const LAST_S: i64 = 253_402_300_799;
     let seconds = moment.day.0.saturating_mul(DAY_US / 1_000_000).saturating_add(moment.us / 1_000_000);
     let nanos = (moment.us % 1_000_000 * 1_000) as u32;
-    let end = if seconds < 0 { DateTime::<chrono::Utc>::MIN_UTC } else { DateTime::<chrono::Utc>::MAX_UTC };
-    let at = DateTime::<chrono::Utc>::from_timestamp(seconds, nanos).unwrap_or(end);
+    let at = DateTime::<chrono::Utc>::from_timestamp(seconds.clamp(FIRST_S, LAST_S), nanos).unwrap_or_default();
     Box::new(CelTimestamp::from(DateTime::<FixedOffset>::from(at)))
 }
 
@@ -223,6 +233,35 @@ mod tests {
             evaluate("c", ColumnType::Time { precision: 6 }, "\"01:02:03.500\""),
             value(Value::from("01:02:03.5"))
         );
+    }
+
+    #[test]
+    fn extreme_values_fail_without_a_panic() {
+        let stamp = ColumnType::TimestampTz { precision: 6 };
+        for text in [
+            "c + duration('24h')",
+            "c + duration('2562047h') + duration('2562047h') + duration('9999999999999h')",
+            "c - duration('24h')",
+            "c - timestamp('2000-01-01T00:00:00Z')",
+            "string(c)",
+        ] {
+            for raw in ["\"infinity\"", "\"-infinity\"", "\"-4712-01-01T00:00:00Z\"", "\"+294276-12-31T23:59:59Z\""] {
+                let _ = evaluate(text, stamp.clone(), raw);
+            }
+        }
+        for text in ["c + 1", "c - 1", "c * c", "-c", "c % -1", "c / -1", "uint(c)", "double(c)", "int(double(c))"] {
+            for raw in ["9223372036854775807", "-9223372036854775808", "0"] {
+                let _ = evaluate(text, ColumnType::Int64, raw);
+            }
+        }
+        let text = ColumnType::Text { length: None };
+        for expression in
+            ["c.substring(1)", "c.substring(0, 2)", "c.charAt(1)", "c.indexOf('é')", "int(c)", "c.split('')"]
+        {
+            for raw in ["\"\"", "\"é\"", "\"😀😀\"", "\"9999999999999999999999\""] {
+                let _ = evaluate(expression, text.clone(), raw);
+            }
+        }
     }
 
     #[test]

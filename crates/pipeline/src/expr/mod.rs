@@ -7,17 +7,17 @@
 //! | boolean | bool |
 //! | smallint, integer, bigint | int |
 //! | real, double precision, numeric, money | double (a `numeric` loses digits beyond 17: map the column itself where they count) |
-//! | date, timestamp with and without zone | timestamp (UTC); ±infinity is the last or first timestamp |
+//! | date, timestamp with and without zone | timestamp (UTC); ±infinity and what CEL cannot hold is the year 9999 or 1 |
 //! | bytea | bytes |
 //! | json | map, list, string, … as it is |
 //! | array | list |
 //! | everything else | string, as PostgreSQL prints it |
 //!
-//! A null column is `null`: comparing it with `==` is false, other operators refuse it. The standard functions and macros
-//! and the extensions `strings` and `math` are there.
+//! A null column is `null`: comparing it with `==` is false, other operators refuse it. The standard functions and
+//! macros and the extensions `strings` and `math` are there.
 //!
-//! **Unchanged columns.** When the expression reads a column that the source left out as unchanged, the value in `before` is
-//! taken where the replica identity is sure to carry it; otherwise the result is `Evaluated::Unchanged`.
+//! **Unchanged columns.** When the expression reads a column that the source left out as unchanged, the value in
+//! `before` is taken where the replica identity is sure to carry it; otherwise the result is `Evaluated::Unchanged`.
 //!
 //! What this module refuses to know: target fields, what a result is used for.
 

@@ -11,7 +11,8 @@
 //! | multi-select picklist | list, text | values joined with `;` |
 //! | base64 | bytea, text | base64 |
 //!
-//! Empty text becomes null, as the target itself stores it. Years are 1700 to 4000 (Salesforce, "Date and dateTime fields").
+//! Empty text becomes null, as the target itself stores it. Years are 1700 to 4000 (Salesforce, "Date and dateTime
+//! fields").
 
 use super::fields::FieldTarget;
 use super::refusal::{RefusalKind as Kind, RowRefusal, shown};
@@ -252,8 +253,8 @@ fn day_text(day: Day) -> String {
     text
 }
 
-/// Appends `hh:mm:ss` with at least `places_min` (0 or 3) digits of fraction; 3 cuts to milliseconds, 0 writes as many as
-/// there are.
+/// Appends `hh:mm:ss` with at least `places_min` (0 or 3) digits of fraction; 3 cuts to milliseconds, 0 writes as many
+/// as there are.
 fn push_clock(text: &mut String, us: i64, places_min: usize) {
     let (seconds, fraction) = (us / 1_000_000, us % 1_000_000);
     push_digits(text, seconds / 3_600, 2);

@@ -16,7 +16,8 @@ pub(super) struct FieldTarget {
     /// Digits after the point at most; none: no limit.
     pub scale: Option<u32>,
     pub nillable: bool,
-    /// Lower-cased values of a restricted picklist. The target may take another case; a refusal here would be wrong then.
+    /// Lower-cased values of a restricted picklist. The target may take another case; a refusal here would be wrong
+    /// then.
     pub picklist: Option<HashSet<String>>,
 }
 

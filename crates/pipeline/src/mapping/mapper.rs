@@ -104,12 +104,13 @@ impl Mapper {
 
     /// Says whether the record is to be sent; when not it is settled as filtered.
     ///
-    /// A delete is tested over `before`; when that lacks a column of the filter, the delete passes: deleting a row that the
-    /// target never had counts as applied. An update that leaves the filter is filtered like any other: the target keeps
-    /// the row as it last was.
+    /// A delete is tested over `before`; when that lacks a column of the filter, the delete passes: deleting a row that
+    /// the target never had counts as applied. An update that leaves the filter is filtered like any other: the target
+    /// keeps the row as it last was.
     ///
     /// # Errors
-    /// `RowRefusal` when the filter fails over this row, or reads a column whose value is not known since it did not change.
+    /// `RowRefusal` when the filter fails over this row, or reads a column whose value is not known since it did not
+    /// change.
     pub fn passes(&self, view: &ChangeView<'_>) -> Result<bool, RowRefusal> {
         match view.op() {
             Op::Truncate => return Ok(self.truncate == TruncatePolicy::Refuse),
@@ -183,8 +184,8 @@ impl Mapper {
         }
     }
 
-    /// Finds the columns in one pass. The row stands in the table's order, as the plan's columns do, so that each name is
-    /// compared with one column; what is not found in that way is searched for.
+    /// Finds the columns in one pass. The row stands in the table's order, as the plan's columns do, so that each name
+    /// is compared with one column; what is not found in that way is searched for.
     fn spans<'a>(&self, view: &ChangeView<'a>) -> Result<Vec<Option<&'a [u8]>>, RowRefusal> {
         let malformed = |why: &str| Kind::Malformed.of_row(format!("the record is no change event: {why}"));
         let row = view.after().ok_or_else(|| match view.whole() {

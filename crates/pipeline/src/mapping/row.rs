@@ -15,10 +15,10 @@ pub struct MappedRow {
 
 /// Merges two rows of one key into what has the effect of both, for `coalesce: latest`.
 ///
-/// Column by column the newer cell wins, unless it is unchanged: then the older one stays, so that an unchanged value never
-/// wins. A delete swallows what came before it. What comes after a delete stands alone: the target's row is then not
-/// deleted and made again but overwritten, so it keeps its id and its fields that are not mapped. A row that may still have
-/// to be made stays an upsert or a create when an update follows it.
+/// Column by column the newer cell wins, unless it is unchanged: then the older one stays, so that an unchanged value
+/// never wins. A delete swallows what came before it. What comes after a delete stands alone: the target's row is then
+/// not deleted and made again but overwritten, so it keeps its id and its fields that are not mapped. A row that may
+/// still have to be made stays an upsert or a create when an update follows it.
 ///
 /// A chain is merged from the oldest on. Merging a row with itself gives the row.
 pub fn merge(older: MappedRow, newer: MappedRow) -> MappedRow {

@@ -1,7 +1,7 @@
 //! Every mistake of a route that can be seen without a row.
 //!
-//! Findings have codes PS51xx (the route against its table) and PS52xx (the route against the target's objects). The checks go on
-//! behind a mistake, so that one run shows all of them.
+//! Findings have codes PS51xx (the route against its table) and PS52xx (the route against the target's objects). The
+//! checks go on behind a mistake, so that one run shows all of them.
 
 mod fields;
 mod references;

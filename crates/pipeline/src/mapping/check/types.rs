@@ -14,7 +14,8 @@ pub(super) enum Fit {
     No,
 }
 
-/// The matrix of column types and field kinds. Text is never parsed into another kind without a word of the configuration.
+/// The matrix of column types and field kinds. Text is never parsed into another kind without a word of the
+/// configuration.
 pub(super) fn fit_of_column(column: &ColumnType, field: FieldKind) -> Fit {
     use ColumnType as C;
     use FieldKind as F;
@@ -44,7 +45,8 @@ pub(super) fn fit_of_column(column: &ColumnType, field: FieldKind) -> Fit {
     }
 }
 
-/// As `fit_of_column`, for what an expression gives; a text result may be parsed, but only a literal is known to be right.
+/// As `fit_of_column`, for what an expression gives; a text result may be parsed, but only a literal is known to be
+/// right.
 pub(super) fn fit_of_value(value: &Value, field: FieldKind) -> Fit {
     use FieldKind as F;
     let fits = match value {
