@@ -208,7 +208,8 @@ impl Run {
         {
             let before = at.checked_sub(1).map_or(0, |before| batches[before].end);
             assert!(batches[at].end == before, "the state of a kept batch is missing: {found:?}");
-            batches.remove(at);
+            let removed = batches.remove(at);
+            self.model.ghosts.0.insert(0, removed);
         }
         assert_eq!(self.model.producer(), found, "a state that was never appended");
     }
