@@ -131,7 +131,7 @@ fn identity_url(sessions: &Sessions, user: &str, base: &str) -> String {
 fn introspect(sessions: &Sessions, fields: &BTreeMap<String, String>, base: &str, now_ms: i64) -> Response {
     let field = |name: &str| fields.get(name).map(String::as_str).unwrap_or_default();
     let app = sessions.apps.iter().find(|app| app.client_id == field("client_id"));
-    if !app.is_some_and(|app| app.client_secret == field("client_secret")) {
+    if app.is_none_or(|app| app.client_secret != field("client_secret")) {
         return refused(sessions.invalid_client_status, "invalid_client", "invalid client credentials");
     }
     match sessions.sessions.get(field("token")).filter(|session| session.ends_ms > now_ms) {

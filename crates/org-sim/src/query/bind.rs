@@ -95,7 +95,7 @@ pub fn bind(store: &Store, select: &Select, now_ms: i64) -> Result<Bound, BindEr
             }
         }
         Items::All { standard, custom } => {
-            if *custom && !select.limit.is_some_and(|limit| limit <= ALL_FIELDS_ROWS_MAX) {
+            if *custom && select.limit.is_none_or(|limit| limit > ALL_FIELDS_ROWS_MAX) {
                 let message = "The SOQL FIELDS function must have a LIMIT of at most 200";
                 return Err(wrong("MALFORMED_QUERY", message));
             }

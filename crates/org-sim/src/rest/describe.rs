@@ -8,9 +8,14 @@ use crate::value::civil;
 use serde_json::{Value as J, json};
 
 /// `GET /sobjects`.
-pub fn global(org: &Org, version: u32) -> Response {
+pub fn global(org: &Org, version: u32, request: &Request<'_>) -> Response {
+    let changed_ms = org.store.tables().iter().map(|table| table.object.changed_ms).max().unwrap_or(0);
+    if unchanged(request, changed_ms) {
+        return Response::empty(304).with("last-modified", http_date(changed_ms));
+    }
     let objects: Vec<J> = org.store.tables().iter().map(|table| summary(&table.object, version)).collect();
     Response::value(200, &json!({ "encoding": "UTF-8", "maxBatchSize": 200, "sobjects": objects }))
+        .with("last-modified", http_date(changed_ms))
 }
 
 /// `GET /sobjects/X`.
@@ -27,11 +32,7 @@ pub fn info(org: &Org, plan: &Plan) -> Response {
 pub fn object(org: &Org, plan: &Plan, request: &Request<'_>) -> Response {
     let Some(object) = find(org, plan) else { return super::no_such_object() };
     let modified = http_date(object.changed_ms);
-    if request
-        .header("if-modified-since")
-        .and_then(parse_http_date)
-        .is_some_and(|since| since >= object.changed_ms / 1000)
-    {
+    if unchanged(request, object.changed_ms) {
         return Response::empty(304).with("last-modified", modified);
     }
     let mut body = summary(object, plan.version);
@@ -39,6 +40,11 @@ pub fn object(org: &Org, plan: &Plan, request: &Request<'_>) -> Response {
     body["childRelationships"] = children(org, object);
     body["recordTypeInfos"] = json!([]);
     Response::value(200, &body).with("last-modified", modified)
+}
+
+fn unchanged(request: &Request<'_>, changed_ms: i64) -> bool {
+    let since = request.header("if-modified-since").and_then(parse_http_date);
+    since.is_some_and(|since| since >= changed_ms.div_euclid(1000))
 }
 
 fn find<'o>(org: &'o Org, plan: &Plan) -> Option<&'o Object> {

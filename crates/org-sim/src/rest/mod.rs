@@ -262,7 +262,7 @@ pub fn call(org: &mut Org, now_ms: i64, ticket: &Ticket, request: &Request<'_>) 
     match plan.action {
         Action::Resources => resources(plan.version),
         Action::Limits => Response::value(200, &org.limits.body(now_ms)),
-        Action::DescribeGlobal => describe::global(org, plan.version),
+        Action::DescribeGlobal => describe::global(org, plan.version, request),
         Action::ObjectInfo => describe::info(org, plan),
         Action::Describe => describe::object(org, plan, request),
         Action::Query => query::start(org, plan, request, false, now_ms),
