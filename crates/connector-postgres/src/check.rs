@@ -19,7 +19,9 @@ pub(crate) async fn check(config: &PostgresConfig) -> Vec<Finding> {
     };
     let sql = match Sql::connect(&endpoint).await {
         Ok(sql) => sql,
-        Err(error) => return vec![finding_of(error, &endpoint.place(), "is the server up, and may it be reached from here?")],
+        Err(error) => {
+            return vec![finding_of(error, &endpoint.place(), "is the server up, and may it be reached from here?")];
+        }
     };
     if let Err(error) = checked(config, &endpoint, &sql, &mut findings).await {
         findings.push(finding_of(error, &endpoint.place(), "run `penstock check` again"));
@@ -77,7 +79,8 @@ fn slot_findings(config: &PostgresConfig, slot: Option<&SlotFacts>) -> Vec<Findi
             "SELECT pg_create_logical_replication_slot({}, 'pgoutput');",
             crate::refusal::literal(&config.slot)
         );
-        let missing = (!config.create_slot).then(|| Finding::error("PS2150", place, "there is no such slot", statement));
+        let missing =
+            (!config.create_slot).then(|| Finding::error("PS2150", place, "there is no such slot", statement));
         return missing.into_iter().collect();
     };
     if let Some(refusal) = slot.unusable() {
@@ -89,7 +92,8 @@ fn slot_findings(config: &PostgresConfig, slot: Option<&SlotFacts>) -> Vec<Findi
     }
     if let Some(pid) = slot.active_pid {
         let cause = format!("server process {pid} reads from it now; only one may");
-        let fix = "fine when that is this pipeline's own `penstock run`; otherwise stop that reader or name another slot";
+        let fix =
+            "fine when that is this pipeline's own `penstock run`; otherwise stop that reader or name another slot";
         return vec![Finding::warning("PS2152", place, cause, fix)];
     }
     Vec::new()
@@ -180,8 +184,11 @@ async fn rights_finding(
         true => format!("there is none, and role {user} does not own every table, as making it takes"),
         false => format!("there is none, and role {user} may not CREATE in this database"),
     };
-    let fix = format!("let the tables' owner run: {statement} (or GRANT CREATE ON DATABASE {} TO {};)",
-        quoted(&row.try_get::<_, String>(3).map_err(&failed)?), quoted(&user));
+    let fix = format!(
+        "let the tables' owner run: {statement} (or GRANT CREATE ON DATABASE {} TO {};)",
+        quoted(&row.try_get::<_, String>(3).map_err(&failed)?),
+        quoted(&user)
+    );
     Ok(Some(Finding::error("PS2141", place, cause, fix)))
 }
 

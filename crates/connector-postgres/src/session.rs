@@ -80,11 +80,8 @@ impl Opened {
         let sql = Sql::connect(endpoint).await?;
         let surveyed = Surveyed::look(ctx, config, &sql).await?;
         let OpenSlot { record, positions } = open_slot(ctx, config, &sql, &identity, &endpoint.database).await?;
-        let source = EventSource {
-            name: ctx.source.to_string(),
-            database: endpoint.database.clone(),
-            mode: config.value_mode,
-        };
+        let source =
+            EventSource { name: ctx.source.to_string(), database: endpoint.database.clone(), mode: config.value_mode };
         let types = load_types(&sql).await?;
         let copy = match config.snapshot {
             true => Some(surveyed.plan_copy(ctx, endpoint, &sql, &record, &types, &source).await?),
@@ -100,8 +97,7 @@ impl Opened {
         let timeout = Duration::from_millis(surveyed.server.wal_sender_timeout_ms.max(0) as u64);
         let status_period =
             if timeout.is_zero() { STATUS_PERIOD.1 } else { (timeout / 4).clamp(STATUS_PERIOD.0, STATUS_PERIOD.1) };
-        let relations =
-            Relations::new(RelationsParts { sql, types, source, bindings: ctx.streams.clone(), known });
+        let relations = Relations::new(RelationsParts { sql, types, source, bindings: ctx.streams.clone(), known });
         let side = Sql::connect(endpoint).await?;
         local_commits(&side).await?;
         let nonce = format!("{}:{}:{}:{session}", ctx.source, record.epoch, ctx.clock.now_ms());
@@ -132,7 +128,8 @@ impl Opened {
             tokio::spawn(async move { reader.run().await.map_err(|error| wire_failure(error, &place, "reading")) });
         let confirmer = confirm(ctx.clone(), self.record, targets, confirmed_sender, config.confirm_interval);
         let mut confirmer = tokio::spawn(confirmer);
-        let (reader_abort, confirmer_abort) = (AbortOnDrop(reader.abort_handle()), AbortOnDrop(confirmer.abort_handle()));
+        let (reader_abort, confirmer_abort) =
+            (AbortOnDrop(reader.abort_handle()), AbortOnDrop(confirmer.abort_handle()));
         tasks.spawn(run_side(ctx.clone(), config.clone(), self.side));
         let mut window = Window::new(None, None);
         if let Some(copy) = self.copy {
@@ -252,7 +249,7 @@ impl Surveyed {
                 let Some(business_key) = binding.keys.get(&name) else { continue };
                 let key = copy_key(facts, &self.publication)?;
                 let published = self.publication.tables.get(&name).cloned().unwrap_or_default();
-                let shape = facts.description(published.columns.as_deref());
+                let shape = facts.description(published.columns.as_deref(), self.server.version >= 180_000);
                 let plan = RelationPlan::compile(&shape, types, business_key, source)
                     .map_err(|error| unwritable(error.code(), &error))?;
                 let wanted = LedgerEntry::new(name.clone(), facts.oid, record.epoch, key.columns.clone());
@@ -281,7 +278,9 @@ fn refuse_keys(
         let bound = ctx.streams.iter().filter_map(|binding| binding.keys.get(&facts.table));
         let refusal = identity_refusal(facts, publication)
             .or_else(|| bound.clone().find_map(|key| key_refusal(facts, key, publication)))
-            .or_else(|| (config.snapshot && bound.clone().next().is_some()).then(|| copy_key(facts, publication).err())?);
+            .or_else(|| {
+                (config.snapshot && bound.clone().next().is_some()).then(|| copy_key(facts, publication).err())?
+            });
         if let Some(refusal) = refusal {
             return Err(refusal.into());
         }

@@ -8,7 +8,7 @@ use crate::session::run_session;
 use crate::survey::load_tables;
 use async_trait::async_trait;
 use contract::{Source, SourceContext, SourceEnd, SourceError};
-use model::{Finding, Retry, TableSchema};
+use model::{ErrorCode, Finding, Lsn, Retry, TableSchema};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use std::time::Duration;
@@ -31,6 +31,18 @@ impl PostgresSource {
     /// The configuration.
     pub fn config(&self) -> &PostgresConfig {
         &self.config
+    }
+
+    /// Writes an empty message of our own into the WAL and returns where it ends: once that is confirmed, everything that
+    /// was committed before this call is durable in the log.
+    ///
+    /// # Errors
+    /// `SourceError` when the server cannot be reached or refuses.
+    pub async fn mark_wal_end(&self) -> Result<Lsn, SourceError> {
+        let sql = Sql::connect(&self.endpoint()?).await?;
+        let statement = "select pg_logical_emit_message(true, 'penstock.mark', '')";
+        let text = sql.text(statement, "marking the end of the WAL").await?.unwrap_or_default();
+        text.parse().map_err(|message| SourceError::Transient { code: ErrorCode("PS2101"), message })
     }
 
     fn endpoint(&self) -> Result<Endpoint, SourceError> {
@@ -123,7 +135,7 @@ mod tests {
         assert!(waits(7).iter().all(|wait| *wait >= bounds.0 / 2 && *wait <= bounds.1));
         assert!(waits(7)[7] >= bounds.1 / 2);
         let mut backoff = Backoff::new(bounds, 7);
-        (0..5).for_each(|_| drop(backoff.next()));
+        let _grown = (0..5).map(|_| backoff.next()).max();
         backoff.reset();
         assert!(backoff.next() <= bounds.0);
     }

@@ -65,7 +65,12 @@ pub(crate) fn table_refusal(facts: &TableFacts, config: &PostgresConfig, server:
             _ => "no table",
         };
         let fix = "name the tables behind it";
-        return Some(Refusal::table("PS2135", &facts.table, format!("it is {what}; changes of it are not in the WAL"), fix));
+        return Some(Refusal::table(
+            "PS2135",
+            &facts.table,
+            format!("it is {what}; changes of it are not in the WAL"),
+            fix,
+        ));
     }
     if !facts.logged && !facts.partitioned() {
         let fix = format!("ALTER TABLE {table} SET LOGGED;");

@@ -193,7 +193,7 @@ impl Engine {
     /// Handles one message; what needs to wait for something is given back as a step.
     #[inline]
     fn message(&mut self, start: Lsn, payload: &[u8]) -> Result<Step, SourceError> {
-        let message = self.decoder.decode(payload).map_err(|error| unwritable(error.code(), &error))?;
+        let message = self.decoder.decode(payload).map_err(|error| unwritable(error.code(), error))?;
         match message {
             Message::Insert(insert) => self.change(start, insert.relation_id, Change::Insert(insert.new))?,
             Message::Update(update) => {

@@ -26,14 +26,17 @@ pub(crate) fn copy_key(facts: &TableFacts, publication: &Publication) -> Result<
     let table = quoted_table(&facts.table);
     let fix = match facts.unique_keys.first() {
         Some(_) => format!("ALTER TABLE {table} REPLICA IDENTITY FULL;"),
-        None => format!("ALTER TABLE {table} ADD PRIMARY KEY (…); or set `snapshot: false` to capture live changes only"),
+        None => {
+            format!("ALTER TABLE {table} ADD PRIMARY KEY (…); or set `snapshot: false` to capture live changes only")
+        }
     };
     let cause = match facts.unique_keys.first() {
         Some(key) => format!(
             "the replica identity does not carry the unique key ({}), so that a row of the first copy cannot be matched with a change beside it",
             key.join(", ")
         ),
-        None => "it has no unique key over NOT NULL columns, so that it cannot be copied in ranges beside its changes".into(),
+        None => "it has no unique key over NOT NULL columns, so that it cannot be copied in ranges beside its changes"
+            .into(),
     };
     Err(Refusal::table("PS2134", &facts.table, cause, fix))
 }
@@ -68,7 +71,11 @@ pub(crate) fn key_refusal(facts: &TableFacts, key: &[String], publication: &Publ
         .unwrap_or_else(|| {
             format!(
                 "ALTER TABLE {table} REPLICA IDENTITY FULL; or take only {} into the business key",
-                if facts.identity_columns.is_empty() { "identity columns".into() } else { quoted_list(&facts.identity_columns) }
+                if facts.identity_columns.is_empty() {
+                    "identity columns".into()
+                } else {
+                    quoted_list(&facts.identity_columns)
+                }
             )
         });
     Some(Refusal::table(

@@ -42,8 +42,7 @@ impl Publication {
         );
         let mut tables = BTreeMap::new();
         for row in sql.query(&tables_sql, &[&name]).await.map_err(&failed)? {
-            let table =
-                TableName { schema: row.try_get(0).map_err(&failed)?, name: row.try_get(1).map_err(&failed)? };
+            let table = TableName { schema: row.try_get(0).map_err(&failed)?, name: row.try_get(1).map_err(&failed)? };
             let columns = row.try_get(2).map_err(&failed)?;
             let row_filter = row.try_get(3).map_err(&failed)?;
             tables.insert(table, PublishedTable { columns, row_filter });
@@ -85,7 +84,9 @@ impl Publication {
             Refusal::table(
                 "PS2144",
                 &facts.table,
-                format!("it is partitioned, and publication {publication:?} publishes its partitions by their own names"),
+                format!(
+                    "it is partitioned, and publication {publication:?} publishes its partitions by their own names"
+                ),
                 format!("ALTER PUBLICATION {} SET (publish_via_partition_root = true);", quoted(publication)),
             )
         })

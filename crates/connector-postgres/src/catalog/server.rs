@@ -69,10 +69,7 @@ WHERE con.contype = 'f' AND con.conrelid <> con.confrelid \
 AND con.conrelid::int8 = ANY($1) AND con.confrelid::int8 = ANY($1)";
 
 /// Orders tables so that a referenced one comes before those that refer to it; otherwise as given.
-pub(crate) async fn parents_first(
-    sql: &Sql,
-    tables: &[(u32, TableName)],
-) -> Result<Vec<TableName>, SourceError> {
+pub(crate) async fn parents_first(sql: &Sql, tables: &[(u32, TableName)]) -> Result<Vec<TableName>, SourceError> {
     let oids: Vec<i64> = tables.iter().map(|(oid, _)| i64::from(*oid)).collect();
     let doing = "reading foreign keys";
     let rows = sql.query(FOREIGN_KEYS_SQL, &[&oids]).await.map_err(sql.failed(doing))?;
@@ -90,9 +87,9 @@ fn sorted(given: &[i64], parents: &BTreeMap<i64, BTreeSet<i64>>) -> Vec<i64> {
     let mut left = given.to_vec();
     let mut order = Vec::with_capacity(given.len());
     while !left.is_empty() {
-        let free = left.iter().position(|oid| {
-            parents.get(oid).is_none_or(|parents| parents.iter().all(|parent| !left.contains(parent)))
-        });
+        let free = left
+            .iter()
+            .position(|oid| parents.get(oid).is_none_or(|parents| parents.iter().all(|parent| !left.contains(parent))));
         order.push(left.remove(free.unwrap_or(0)));
     }
     order

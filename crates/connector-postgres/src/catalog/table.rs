@@ -23,8 +23,6 @@ pub(crate) struct TableFacts {
     /// Columns that an old row is sure to carry: of a partitioned table, in every partition.
     pub(crate) identity_columns: Vec<String>,
     pub(crate) rows_estimated: u64,
-    /// Of a row, by the table's size; 0 when unknown.
-    pub(crate) row_bytes_estimated: u64,
 }
 
 /// One column.
@@ -58,11 +56,12 @@ impl TableFacts {
         }
     }
 
-    /// The table's published columns, as a Relation message would describe them. `published`: their names, none: all that the server
-    /// publishes by itself.
-    pub(crate) fn description(&self, published: Option<&[String]>) -> RelationDescription {
+    /// The table's published columns, as a Relation message would describe them. `published`: their names; none: all that
+    /// the server publishes by itself. `generated`: whether it publishes generated columns at all (PostgreSQL 18 on;
+    /// before, the list of published columns names them and the stream leaves them out).
+    pub(crate) fn description(&self, published: Option<&[String]>, generated: bool) -> RelationDescription {
         let columns = self.columns.iter().filter(|column| match published {
-            Some(names) => names.contains(&column.name),
+            Some(names) => names.contains(&column.name) && (generated || !column.generated),
             None => !column.generated,
         });
         RelationDescription {
@@ -103,14 +102,14 @@ JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnu
 WHERE k.place <= i.indnkeyatts AND NOT a.attnotnull) \
 ORDER BY i.indisprimary DESC, i.indnkeyatts, i.indexrelid";
 
-/// The leaves that hold rows (the table itself unless it is partitioned): identity, its columns, size.
+/// The leaves that hold rows (the table itself unless it is partitioned): identity, its columns, rows.
 const LEAVES_SQL: &str = "\
 WITH leaves AS (SELECT p.relid FROM pg_catalog.pg_partition_tree($1::int8::oid::regclass) p WHERE p.isleaf \
 UNION SELECT $1::int8::oid::regclass WHERE NOT EXISTS (SELECT 1 FROM pg_catalog.pg_partition_tree($1::int8::oid::regclass))) \
 SELECT c.relreplident::text, (SELECT array_agg(a.attname::text) FROM pg_catalog.pg_index i \
 JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::int2[]) \
 WHERE i.indrelid = c.oid AND CASE c.relreplident WHEN 'i' THEN i.indisreplident ELSE i.indisprimary END), \
-greatest(c.reltuples, 0)::float8, c.relpages::int8 FROM leaves JOIN pg_catalog.pg_class c ON c.oid = leaves.relid";
+greatest(c.reltuples, 0)::float8 FROM leaves JOIN pg_catalog.pg_class c ON c.oid = leaves.relid";
 
 /// Reads a table's facts; none when there is no such table.
 pub(crate) async fn load_table(sql: &Sql, table: &TableName) -> Result<Option<TableFacts>, SourceError> {
@@ -130,7 +129,6 @@ pub(crate) async fn load_table(sql: &Sql, table: &TableName) -> Result<Option<Ta
     let identity_columns =
         names.filter(|name| !leaves.is_empty() && leaves.iter().all(|leaf| leaf.carries(name))).collect();
     let rows: f64 = leaves.iter().map(|leaf| leaf.rows).sum();
-    let bytes: f64 = leaves.iter().map(|leaf| leaf.pages as f64 * 8192.0).sum();
     Ok(Some(TableFacts {
         oid: oid as u32,
         table: table.clone(),
@@ -143,7 +141,6 @@ pub(crate) async fn load_table(sql: &Sql, table: &TableName) -> Result<Option<Ta
         unique_keys,
         identity_columns,
         rows_estimated: rows as u64,
-        row_bytes_estimated: if rows >= 1.0 { (bytes / rows) as u64 } else { 0 },
     }))
 }
 
@@ -180,7 +177,6 @@ struct Leaf {
     identity: String,
     key: Vec<String>,
     rows: f64,
-    pages: i64,
 }
 
 impl Leaf {
@@ -202,7 +198,6 @@ async fn load_leaves(sql: &Sql, oid: i64, doing: &str) -> Result<Vec<Leaf>, Sour
                 identity: row.try_get(0).map_err(&failed)?,
                 key: row.try_get::<_, Option<Vec<String>>>(1).map_err(&failed)?.unwrap_or_default(),
                 rows: row.try_get(2).map_err(&failed)?,
-                pages: row.try_get(3).map_err(&failed)?,
             })
         })
         .collect()

@@ -43,7 +43,12 @@ impl Endpoint {
     /// A refusal that names the part that is wrong, never its value.
     pub fn parse(url: &str, connect_timeout: Duration) -> Result<Self, Refusal> {
         let wrong = |cause: String| {
-            Refusal::new("PS2110", "url", cause, "write postgres://user:password@host:5432/database?sslmode=verify-full")
+            Refusal::new(
+                "PS2110",
+                "url",
+                cause,
+                "write postgres://user:password@host:5432/database?sslmode=verify-full",
+            )
         };
         let mut extras = Extras::default();
         let rest = extras.take_from(url);

@@ -95,7 +95,10 @@ mod tests {
             "slot_name": "s", "plugin": "pgoutput", "slot_type": "logical", "database": "d", "temporary": false,
             "active_pid": null, "restart_lsn": "0/10", "confirmed_flush_lsn": "0/20", "wal_status": "reserved"
         }));
-        assert_eq!((old.restart, old.confirmed, old.lost(), old.unusable()), (Some(Lsn(16)), Some(Lsn(32)), None, None));
+        assert_eq!(
+            (old.restart, old.confirmed, old.lost(), old.unusable()),
+            (Some(Lsn(16)), Some(Lsn(32)), None, None)
+        );
         let new = SlotFacts::from_json(&json!({
             "slot_name": "s", "plugin": "pgoutput", "restart_lsn": "0/10", "wal_status": "unreserved",
             "invalidation_reason": "idle_timeout", "two_phase": true

@@ -42,9 +42,13 @@ pub(crate) struct StreamMark {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// There is nothing yet: make the slot.
-    Create { epoch: u64 },
+    Create {
+        epoch: u64,
+    },
     /// The slot is there and this source begins, or its state was lost and the log shows that nothing is missing.
-    Adopt { epoch: u64 },
+    Adopt {
+        epoch: u64,
+    },
     Continue,
     /// Reading on would leave a gap.
     Mismatch(Refusal),
@@ -61,11 +65,15 @@ pub(crate) fn judge(
     let Some(record) = record else { return without_record(found, newest) };
     let slot = &record.slot;
     if record.system != server.system {
-        return mismatch("PS2156", slot, "the server is another one (its system identifier differs) than the log was filled from");
+        return mismatch(
+            "PS2156",
+            slot,
+            "the server is another one (its system identifier differs) than the log was filled from",
+        );
     }
-    let lost_log = marks.iter().any(|mark| {
-        record.streams.contains(&mark.to) && mark.position.is_none_or(|(epoch, _)| epoch != record.epoch)
-    });
+    let lost_log = marks
+        .iter()
+        .any(|mark| record.streams.contains(&mark.to) && mark.position.is_none_or(|(epoch, _)| epoch != record.epoch));
     if lost_log {
         return mismatch("PS2159", slot, "the log no longer holds what was read and confirmed from it before");
     }
@@ -76,7 +84,11 @@ pub(crate) fn judge(
         return mismatch("PS2155", slot, &why);
     }
     if record.timeline != server.timeline {
-        return mismatch("PS2157", slot, "the server was promoted since the last run (its timeline differs): changes may be missing in the slot");
+        return mismatch(
+            "PS2157",
+            slot,
+            "the server was promoted since the last run (its timeline differs): changes may be missing in the slot",
+        );
     }
     if record.database != found.database {
         return mismatch("PS2158", slot, "it belongs to another database than the log was filled from");
@@ -103,7 +115,11 @@ fn without_record(found: Option<&SlotFacts>, newest: Option<(u64, Lsn)>) -> Verd
         (None, Some(_)) => mismatch("PS2153", "of this source", "the log holds its changes, but the slot is gone"),
         (Some(found), Some((epoch, commit))) => match found.confirmed {
             Some(confirmed) if confirmed <= commit && found.lost().is_none() => Verdict::Adopt { epoch },
-            _ => mismatch("PS2154", &found.name, "it stands beyond the last change in the log, and the state that told why is gone"),
+            _ => mismatch(
+                "PS2154",
+                &found.name,
+                "it stands beyond the last change in the log, and the state that told why is gone",
+            ),
         },
     }
 }

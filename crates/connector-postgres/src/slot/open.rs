@@ -57,7 +57,8 @@ pub(crate) async fn open_slot(
         (Verdict::Create { epoch }, _) => fresh(epoch, create_slot(sql, config).await?),
         (Verdict::Mismatch(refusal), record) => {
             let last = record.as_ref().map(|record| record.epoch);
-            let last = last.into_iter().chain(marks.iter().filter_map(|mark| Some(mark.position?.0))).max().unwrap_or(0);
+            let last =
+                last.into_iter().chain(marks.iter().filter_map(|mark| Some(mark.position?.0))).max().unwrap_or(0);
             tracing::warn!(code = refusal.code, cause = %refusal.cause, policy = ?config.on_slot_mismatch, "the slot does not match");
             match (config.on_slot_mismatch, &found) {
                 (OnSlotMismatch::Resnapshot, _) => {
@@ -140,7 +141,8 @@ async fn mark_streams(ctx: &SourceContext, record: &mut SlotRecord) -> Result<Ve
 
 async fn create_slot(sql: &Sql, config: &PostgresConfig) -> Result<Lsn, SourceError> {
     let place = format!("slot {}", config.slot);
-    let statement = format!("SELECT lsn::text FROM pg_create_logical_replication_slot({}, 'pgoutput');", literal(&config.slot));
+    let statement =
+        format!("SELECT lsn::text FROM pg_create_logical_replication_slot({}, 'pgoutput');", literal(&config.slot));
     if !config.create_slot {
         return Err(Refusal::new("PS2150", place, "there is no such slot", statement).into());
     }
@@ -150,7 +152,9 @@ async fn create_slot(sql: &Sql, config: &PostgresConfig) -> Result<Lsn, SourceEr
             let text: String = row.try_get(0).map_err(sql.failed("making the slot"))?;
             text.parse().map_err(|cause| crate::refusal::transient("PS2115", cause))
         }
-        Err(error) => Err(create_refusal(&error, &place).map_or_else(|| sql.failed("making the slot")(error), Into::into)),
+        Err(error) => {
+            Err(create_refusal(&error, &place).map_or_else(|| sql.failed("making the slot")(error), Into::into))
+        }
     }
 }
 
@@ -165,12 +169,9 @@ fn create_refusal(error: &tokio_postgres::Error, place: &str) -> Option<Refusal>
             cause,
             "drop a slot that nobody reads (SELECT slot_name, active FROM pg_replication_slots;) or raise max_replication_slots and restart the server",
         )),
-        "55000" => Some(Refusal::new(
-            "PS2121",
-            place,
-            cause,
-            "ALTER SYSTEM SET wal_level = 'logical'; and restart the server",
-        )),
+        "55000" => {
+            Some(Refusal::new("PS2121", place, cause, "ALTER SYSTEM SET wal_level = 'logical'; and restart the server"))
+        }
         _ => None,
     }
 }

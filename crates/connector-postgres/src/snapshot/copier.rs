@@ -61,7 +61,8 @@ pub(crate) struct Copier {
 impl Copier {
     pub(crate) fn new(parts: CopierParts) -> Self {
         let baseline_at = parts.ctx.clock.monotonic();
-        let done_rows = metrics::counter!("penstock_source_snapshot_rows_total", "source" => parts.ctx.source.to_string());
+        let done_rows =
+            metrics::counter!("penstock_source_snapshot_rows_total", "source" => parts.ctx.source.to_string());
         Self { parts, chunk_number: 0, baseline_at, new_baseline: None, done_rows }
     }
 
@@ -96,18 +97,20 @@ impl Copier {
         }
         let mut wait = HIDDEN_WAIT.0;
         let mut rows_max = self.parts.rows_max.max(1);
-        let mut row_bytes = table.facts.row_bytes_estimated;
+        let mut row_bytes = None;
         while !table.entry.done {
             self.report(&table);
             self.parts.ctx.admission.admit(&table.facts.table, rows_max).await;
-            let Some((outcome, entry, bytes)) = self.chunk(&table, rows_max, row_bytes).await? else { return Ok(false) };
+            let Some((outcome, entry, bytes)) = self.chunk(&table, rows_max, row_bytes).await? else {
+                return Ok(false);
+            };
             match outcome {
                 ChunkOutcome::Appended { end, superseded } => {
                     self.parts.ctx.log.until_durable(&to, end).await?;
                     let rows = entry.rows - table.entry.rows;
                     self.done_rows.increment(rows);
                     tracing::debug!(table = %table.facts.table, rows, superseded, "a chunk was copied");
-                    row_bytes = (bytes as u64).checked_div(rows).unwrap_or(row_bytes);
+                    row_bytes = (bytes as u64).checked_div(rows).or(row_bytes);
                     self.parts.ledger.store(&self.parts.ctx, &to, entry.clone()).await?;
                     table.entry = entry;
                     wait = HIDDEN_WAIT.0;
@@ -133,7 +136,7 @@ impl Copier {
         &mut self,
         table: &CopyTable,
         rows_max: u64,
-        row_bytes: u64,
+        row_bytes: Option<u64>,
     ) -> Result<Option<(ChunkOutcome, LedgerEntry, usize)>, SourceError> {
         self.chunk_number += 1;
         let text = |side: char| format!("{side}:{}:{}", self.parts.nonce, self.chunk_number);
@@ -156,7 +159,7 @@ impl Copier {
         let entry = table.entry.after_chunk(chunk.count, chunk.upper.clone(), chunk.last);
         let (reply, answer) = oneshot::channel();
         let rows = self.rows(table, chunk, &entry, high.clone(), reply)?;
-        if self.parts.messages.send(CopyMessage::Rows(rows)).await.is_err() {
+        if self.parts.messages.send(CopyMessage::Rows(Box::new(rows))).await.is_err() {
             return Ok(None);
         }
         self.parts.ctx.crash.reach(CrashPoint::InChunk);
@@ -164,7 +167,7 @@ impl Copier {
         Ok(answer.await.ok().map(|outcome| (outcome, entry, bytes)))
     }
 
-    fn query<'a>(&self, table: &'a CopyTable, rows_max: u64, row_bytes_estimated: u64) -> ChunkQuery<'a> {
+    fn query<'a>(&self, table: &'a CopyTable, rows_max: u64, row_bytes: Option<u64>) -> ChunkQuery<'a> {
         ChunkQuery {
             table: &table.facts.table,
             partitioned: table.facts.partitioned(),
@@ -174,7 +177,7 @@ impl Copier {
             row_filter: table.published.row_filter.as_deref(),
             rows_max,
             bytes_max: self.parts.bytes_max,
-            row_bytes_estimated,
+            row_bytes,
         }
     }
 
@@ -209,8 +212,7 @@ impl Copier {
     /// Writes a watermark into the WAL. It is a transaction of its own: its commit flushes the WAL, without which the server
     /// would send neither until somebody else commits.
     async fn watermark(&self, text: &str) -> Result<(), SourceError> {
-        let statement =
-            format!("SELECT pg_logical_emit_message(true, '{WATERMARK_PREFIX}', {})", literal(text));
+        let statement = format!("SELECT pg_logical_emit_message(true, '{WATERMARK_PREFIX}', {})", literal(text));
         self.parts.sql.text(&statement, "writing a watermark").await.map(|_lsn| ())
     }
 
@@ -218,7 +220,10 @@ impl Copier {
         let entry = &table.entry;
         let phase = match entry.done {
             true => TablePhase::Done { rows: entry.rows },
-            false => TablePhase::Copying { rows_done: entry.rows, rows_estimated: table.facts.rows_estimated.max(entry.rows) },
+            false => TablePhase::Copying {
+                rows_done: entry.rows,
+                rows_estimated: table.facts.rows_estimated.max(entry.rows),
+            },
         };
         report_phase(&self.parts.ctx, &entry.table, phase);
     }

@@ -77,8 +77,7 @@ impl Ledger {
             after = Some(last.clone());
             for (key, value) in page {
                 let malformed = |cause: String| StateError::Malformed { space: SPACE.into(), key: key.clone(), cause };
-                let stored: Stored =
-                    serde_json::from_slice(&value).map_err(|error| malformed(error.to_string()))?;
+                let stored: Stored = serde_json::from_slice(&value).map_err(|error| malformed(error.to_string()))?;
                 self.entries.insert((stored.to, stored.entry.table.clone()), stored.entry);
             }
         }

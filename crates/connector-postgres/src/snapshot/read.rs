@@ -11,6 +11,8 @@ use tokio_postgres::{SimpleQueryMessage, SimpleQueryRow};
 /// One fetch from the cursor asks for rows of about this many bytes in all.
 const FETCH_BYTES: u64 = 256 << 10;
 const FETCH_ROWS_MAX: u64 = 2_000;
+/// The first fetch while nobody knows how wide a row is (the catalogue knows nothing of TOASTed values).
+const FETCH_ROWS_FIRST: u64 = 16;
 
 /// What to read.
 #[derive(Clone, Debug)]
@@ -25,7 +27,8 @@ pub(super) struct ChunkQuery<'a> {
     pub(super) row_filter: Option<&'a str>,
     pub(super) rows_max: u64,
     pub(super) bytes_max: usize,
-    pub(super) row_bytes_estimated: u64,
+    /// Of a row of the chunk before.
+    pub(super) row_bytes: Option<u64>,
 }
 
 /// What was read.
@@ -87,9 +90,10 @@ impl ChunkQuery<'_> {
         let key_places: Vec<usize> =
             self.key.iter().filter_map(|name| self.columns.iter().position(|column| column == name)).collect();
         let mut rows = Rows::default();
-        let mut row_bytes = self.row_bytes_estimated.max(64);
+        let mut row_bytes = self.row_bytes;
         loop {
-            let ask = (FETCH_BYTES / row_bytes).clamp(1, FETCH_ROWS_MAX);
+            let fitting = |bytes: u64| (FETCH_BYTES / bytes.max(1)).clamp(1, FETCH_ROWS_MAX);
+            let ask = row_bytes.map_or(FETCH_ROWS_FIRST, fitting);
             let fetch = format!("FETCH FORWARD {ask} FROM penstock_chunk");
             let answer = sql.simple_query(&fetch).await.map_err(sql.failed(&doing))?;
             let got = rows.take(&answer, &key_places, self.columns.len()).map_err(sql.failed(&doing))?;
@@ -98,7 +102,7 @@ impl ChunkQuery<'_> {
                 let last = ended && rows.count < self.rows_max;
                 return Ok(Chunk { snapshot, rows: rows.bytes.freeze(), count: rows.count, upper: rows.upper, last });
             }
-            row_bytes = (rows.bytes.len() as u64 / rows.count.max(1)).max(1);
+            row_bytes = Some(rows.bytes.len() as u64 / rows.count.max(1));
         }
     }
 }
@@ -159,7 +163,7 @@ mod tests {
             row_filter: Some("a > 1"),
             rows_max: 10,
             bytes_max: 1,
-            row_bytes_estimated: 0,
+            row_bytes: None,
         };
         assert_eq!(
             query.statement(),

@@ -21,7 +21,7 @@ const TOUCHED_MAX: usize = 1_000_000;
 #[derive(Debug)]
 pub(crate) enum CopyMessage {
     Announce(Announced),
-    Rows(ChunkRows),
+    Rows(Box<ChunkRows>),
     /// Nothing is left to copy in this session.
     Finished,
 }
@@ -95,7 +95,7 @@ struct Open {
 /// What is to be done at a high watermark.
 #[derive(Debug)]
 pub(crate) struct Closed {
-    pub(crate) rows: ChunkRows,
+    pub(crate) rows: Box<ChunkRows>,
     pub(crate) low: Lsn,
     /// None: the rows may be appended.
     pub(crate) verdict: Option<ChunkOutcome>,
@@ -189,7 +189,9 @@ impl Window {
 
     /// Looks whether the copier has finished, when no watermark will tell.
     pub(crate) fn look(&mut self) {
-        if self.open.is_none() && self.messages.as_ref().is_some_and(|messages| messages.is_closed() && messages.is_empty()) {
+        if self.open.is_none()
+            && self.messages.as_ref().is_some_and(|messages| messages.is_closed() && messages.is_empty())
+        {
             self.finish();
         }
     }

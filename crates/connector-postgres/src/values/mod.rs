@@ -40,9 +40,12 @@
 //! 2. a null in a column with a default stays `null` (Debezium's JSON converter writes the default instead), and the old
 //!    row of a delete under a key-only replica identity never shows a column's default;
 //! 3. box, lseg, path, polygon, circle and line are base64 of PostgreSQL's text, not of Java's rendering of it, and
-//!    PostGIS values are handled like any other unknown type;
-//! 4. arrays that Debezium drops or fails on (several dimensions, money, name, interval, bit, xml, point, box) are written;
-//! 5. tombstones are not written.
+//!    PostGIS and pgvector values are handled like any other unknown type;
+//! 4. arrays keep what Debezium loses: the microseconds of time and timetz, NaN beside numbers (Debezium: the whole array
+//!    is null), dates BC and infinite (shifted or without their era), several dimensions (nulls), elements of a domain
+//!    (base64 of their text); arrays of money, name, interval, bit, xml and point are written, not left out;
+//! 5. numeric with a negative scale is written at that scale (Debezium reads numeric(5,-2) as a scale of 2046);
+//! 6. tombstones are not written.
 //!
 //! Bytes that are not UTF-8 (a database in `SQL_ASCII`) stand as U+FFFD and are counted.
 

@@ -82,10 +82,7 @@ mod tests {
         keepalive.push(1);
         let bytes = [copy_data(&wal), copy_data(b"?"), copy_data(&keepalive)].concat();
         let read: Vec<_> = frames(&bytes).collect();
-        assert_eq!(
-            read,
-            [Frame::Wal { start: Lsn(7), payload: b"payload" }, Frame::Keepalive { end: Lsn(9) }]
-        );
+        assert_eq!(read, [Frame::Wal { start: Lsn(7), payload: b"payload" }, Frame::Keepalive { end: Lsn(9) }]);
         assert!(wants_reply(&copy_data(&keepalive)));
     }
 

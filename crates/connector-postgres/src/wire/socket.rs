@@ -118,7 +118,9 @@ async fn encrypted(endpoint: &Endpoint, mut stream: TcpStream, host: &str) -> Re
         match stream.read_u8().await? {
             b'S' => {}
             b'N' if endpoint.tls == TlsMode::Prefer => return Ok(Box::new(stream)),
-            _ => return Err(WireError::Auth("the server does not take TLS connections, which sslmode asks for".into())),
+            _ => {
+                return Err(WireError::Auth("the server does not take TLS connections, which sslmode asks for".into()));
+            }
         }
     }
     let name = rustls::pki_types::ServerName::try_from(host.to_owned())

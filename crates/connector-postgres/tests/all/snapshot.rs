@@ -1,0 +1,186 @@
+//! The copy beside the stream: nothing missing, nothing older over newer, resumable.
+
+use crate::bed::{AdmitSome, Bed};
+use contract::TablePhase;
+use model::{Offset, TableName};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::Semaphore;
+
+/// The table as it is now, as `Bed::replayed` gives it.
+async fn table_now(bed: &Bed, query: &str) -> BTreeMap<String, Value> {
+    let rows = bed.sql.query(query, &[]).await.expect("reads the table");
+    rows.iter().map(|row| (json!({"id": row.get::<_, i32>(0)}).to_string(), json!(row.get::<_, i64>(1)))).collect()
+}
+
+async fn assert_replay_equals_table(bed: &Bed) {
+    let replayed = bed.replayed("public.t").await;
+    let replayed: BTreeMap<_, _> = replayed.into_iter().map(|(key, row)| (key, row["v"].clone())).collect();
+    let table = table_now(bed, "SELECT id, v FROM t").await;
+    let wrong: Vec<_> = table.iter().filter(|(key, v)| replayed.get(*key) != Some(v)).take(5).collect();
+    assert!(
+        wrong.is_empty() && replayed.len() == table.len(),
+        "{} rows of {}; wrong: {wrong:?}",
+        replayed.len(),
+        table.len()
+    );
+}
+
+/// Writes to a few hot keys until told to stop; each write of a key has a larger `v` than the one before.
+async fn write_hot_keys(client: tokio_postgres::Client, seed: u64, halt: Arc<AtomicBool>) {
+    let mut state = seed;
+    while !halt.load(Ordering::Relaxed) {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        let id = (state >> 33) % 60 * 97;
+        let write = match (state >> 20) % 4 {
+            0 => format!("DELETE FROM t WHERE id = {id}"),
+            1 => format!("INSERT INTO t VALUES ({id}, nextval('s')) ON CONFLICT (id) DO UPDATE SET v = nextval('s')"),
+            _ => format!("UPDATE t SET v = nextval('s') WHERE id = {id}"),
+        };
+        client
+            .batch_execute(&format!("BEGIN; SELECT pg_advisory_xact_lock({id}); {write}; COMMIT"))
+            .await
+            .expect("writes");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn copy_beside_writers_of_hot_keys_ends_equal_to_the_table_and_never_goes_back() {
+    let ddl = "CREATE TABLE t (id int PRIMARY KEY, v bigint NOT NULL); CREATE SEQUENCE s; \
+               INSERT INTO t SELECT g, nextval('s') FROM generate_series(0, 5999) g";
+    let mut bed = Bed::new(ddl, &[("t", &["id"])]).await;
+    bed.config.chunk_rows = 150;
+    let halt = Arc::new(AtomicBool::new(false));
+    let mut writers = Vec::new();
+    for seed in 1..4 {
+        let (client, connection) = tokio_postgres::connect(&bed.url, tokio_postgres::NoTls).await.expect("connects");
+        tokio::spawn(connection);
+        writers.push(tokio::spawn(write_hot_keys(client, seed, Arc::clone(&halt))));
+    }
+    let mut run = bed.start();
+    run.copied().await;
+    halt.store(true, Ordering::Relaxed);
+    for writer in writers {
+        writer.await.expect("writes to the end");
+    }
+    bed.caught_up(&mut run).await;
+    run.stop().await;
+    let mut newest: HashMap<String, i64> = HashMap::new();
+    for seen in bed.records().await.iter().filter(|seen| seen.op != "d") {
+        let v = seen.after()["v"].as_i64().expect("a number");
+        let before = newest.insert(seen.key.to_string(), v).unwrap_or(0);
+        assert!(v > before || (v == before && seen.op == "r"), "{seen:?} stands after {before}");
+    }
+    assert_replay_equals_table(&bed).await;
+}
+
+#[tokio::test]
+async fn copy_that_was_interrupted_goes_on_at_its_chunk() {
+    let ddl =
+        "CREATE TABLE t (id int PRIMARY KEY, v bigint); INSERT INTO t SELECT g, g FROM generate_series(1, 1000) g";
+    let mut bed = Bed::new(ddl, &[("t", &["id"])]).await;
+    bed.config.chunk_rows = 100;
+    let mut run = bed.start_with(|ctx| ctx.admission = Arc::new(AdmitSome(Semaphore::new(4))));
+    run.until(|status| {
+        status.tables.iter().any(|(_, phase)| matches!(phase, TablePhase::Copying { rows_done: 400, .. }))
+    })
+    .await;
+    run.crash().await;
+    bed.slot_is_free().await;
+    let bed = bed.reopened().await;
+    let mut run = bed.start();
+    run.copied().await;
+    bed.caught_up(&mut run).await;
+    run.stop().await;
+    let keys: Vec<i64> = bed.records().await.iter().map(|seen| seen.key["id"].as_i64().expect("a number")).collect();
+    assert_eq!(keys, (1..=1000).collect::<Vec<i64>>(), "each row once, in key order");
+}
+
+#[tokio::test]
+async fn live_changes_do_not_wait_for_a_copy_that_is_held_back() {
+    let ddl = "CREATE TABLE t (id int PRIMARY KEY, v bigint); INSERT INTO t SELECT g, g FROM generate_series(1, 100) g";
+    let bed = Bed::new(ddl, &[("t", &["id"])]).await;
+    let mut run = bed.start_with(|ctx| ctx.admission = Arc::new(AdmitSome(Semaphore::new(0))));
+    run.until(|status| status.connected).await;
+    bed.execute("INSERT INTO t VALUES (500, 1)").await;
+    bed.caught_up(&mut run).await;
+    assert_eq!(bed.records().await.len(), 1);
+    run.stop().await;
+}
+
+#[tokio::test]
+async fn parents_are_copied_before_children_whatever_the_configured_order() {
+    let ddl = "CREATE TABLE parent (id int PRIMARY KEY); CREATE TABLE child (id int PRIMARY KEY, p int REFERENCES parent); \
+               INSERT INTO parent VALUES (1); INSERT INTO child VALUES (1, 1)";
+    let bed = Bed::new(ddl, &[("child", &["id"]), ("parent", &["id"])]).await;
+    let mut run = bed.start();
+    run.copied().await;
+    run.stop().await;
+    let tables: Vec<_> = bed.records().await.into_iter().map(|seen| seen.table).collect();
+    assert_eq!(tables, ["public.parent", "public.child"]);
+}
+
+#[tokio::test]
+async fn table_added_to_the_configuration_is_copied_and_one_that_comes_back_is_copied_again() {
+    let ddl = "CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY); INSERT INTO a VALUES (1); INSERT INTO b VALUES (1)";
+    let mut bed = Bed::new(ddl, &[("a", &["id"])]).await;
+    let run_once = async |bed: &Bed| {
+        let mut run = bed.start();
+        run.copied().await;
+        bed.caught_up(&mut run).await;
+        run.stop().await;
+        bed.records().await.into_iter().filter(|seen| seen.table == "public.b").count()
+    };
+    let b = TableName::parse("b").expect("a name");
+    assert_eq!(run_once(&bed).await, 0);
+    bed.config.tables.push(b.clone());
+    bed.keys.insert(b.clone(), vec!["id".into()]);
+    assert_eq!(run_once(&bed).await, 1);
+    assert_eq!(run_once(&bed).await, 1, "once is enough");
+    bed.config.tables.pop();
+    bed.keys.remove(&b);
+    bed.execute("INSERT INTO b VALUES (2)").await;
+    run_once(&bed).await;
+    bed.config.tables.push(b.clone());
+    bed.keys.insert(b, vec!["id".into()]);
+    assert_eq!(run_once(&bed).await, 3, "what changed meanwhile is in the second copy");
+}
+
+#[tokio::test]
+async fn empty_table_is_done_and_wide_rows_are_cut_into_small_chunks() {
+    let ddl = "CREATE TABLE e (id int PRIMARY KEY); CREATE TABLE w (id int PRIMARY KEY, v text); \
+               ALTER TABLE w ALTER v SET STORAGE EXTERNAL; INSERT INTO w SELECT g, repeat('x', 300000) FROM generate_series(1, 12) g";
+    let mut bed = Bed::new(ddl, &[("e", &["id"]), ("w", &["id"])]).await;
+    bed.config.chunk_bytes_max = 500_000;
+    let mut run = bed.start();
+    run.copied().await;
+    run.stop().await;
+    let to = bed.to();
+    let batches = contract::Log::read(&*bed.log, &to, Offset(0), 64 << 20).await.expect("reads");
+    let largest = batches.iter().map(|batch| batch.records.bytes().len()).max();
+    assert!(largest.is_some_and(|bytes| bytes < 2_000_000), "{largest:?}");
+    assert_eq!(bed.records().await.iter().map(|seen| seen.key.to_string()).collect::<HashSet<_>>().len(), 12);
+}
+
+#[tokio::test]
+async fn truncate_between_the_watermarks_takes_the_chunk_out() {
+    // A chunk is admitted only after the test has emptied the table behind the first one.
+    let ddl = "CREATE TABLE t (id int PRIMARY KEY, v bigint); INSERT INTO t SELECT g, g FROM generate_series(1, 300) g";
+    let mut bed = Bed::new(ddl, &[("t", &["id"])]).await;
+    bed.config.chunk_rows = 100;
+    let admission = Arc::new(AdmitSome(Semaphore::new(1)));
+    let gate = Arc::clone(&admission);
+    let mut run = bed.start_with(move |ctx| ctx.admission = gate);
+    run.until(|status| {
+        status.tables.iter().any(|(_, phase)| matches!(phase, TablePhase::Copying { rows_done: 100, .. }))
+    })
+    .await;
+    bed.execute("BEGIN; TRUNCATE t; INSERT INTO t VALUES (7, 70), (250, 2500); COMMIT").await;
+    admission.0.add_permits(100);
+    run.copied().await;
+    bed.caught_up(&mut run).await;
+    run.stop().await;
+    assert_replay_equals_table(&bed).await;
+}
