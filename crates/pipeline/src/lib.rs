@@ -2,8 +2,13 @@
 //!
 //! What this crate refuses to know: sources, sockets, files; it sees the log, the state and the sinks through `contract`.
 
+pub mod dlq;
+pub mod engine;
 pub mod event;
 pub mod expr;
 pub mod mapping;
+pub mod proof;
+pub mod recovery;
+pub mod settle;
 pub mod spec;
 pub mod window;

@@ -1,0 +1,56 @@
+//! Lets snapshot chunks in only as fast as the routes take them.
+
+use super::status::EngineStatus;
+use async_trait::async_trait;
+use contract::{Admission, Log};
+use model::{StreamPartition, TableName};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Records of a table's routes that may be unsettled, in log and window together, before another chunk is admitted: some ten
+/// chunks, so that sending never pauses for want of records, and a live change has little in front of it.
+pub const BACKLOG_MAX: u64 = 20_000;
+
+/// Watches the routes' positions.
+pub struct EngineAdmission {
+    log: Arc<dyn Log>,
+    status: watch::Receiver<EngineStatus>,
+    backlog_max: u64,
+    streams: BTreeMap<TableName, Vec<StreamPartition>>,
+}
+
+impl EngineAdmission {
+    pub(super) fn new(log: Arc<dyn Log>, status: watch::Receiver<EngineStatus>, backlog_max: u64) -> Self {
+        let mut streams: BTreeMap<TableName, Vec<StreamPartition>> = BTreeMap::new();
+        for route in &status.borrow().routes {
+            streams.entry(route.table.clone()).or_default().push(route.stream.clone());
+        }
+        Self { log, status, backlog_max, streams }
+    }
+
+    /// The largest backlog of the routes that read the table's streams: they all read past its records.
+    fn backlog(&self, table: &TableName, status: &EngineStatus) -> u64 {
+        let Some(streams) = self.streams.get(table) else { return 0 };
+        let routes = status.routes.iter().filter(|route| streams.contains(&route.stream));
+        let backlogs = routes.map(|route| {
+            let end = self.log.bounds(&route.stream).map_or(route.end_offset, |bounds| bounds.durable);
+            end.0.saturating_sub(route.read_offset.0) + route.unsettled as u64
+        });
+        backlogs.max().unwrap_or(0)
+    }
+}
+
+#[async_trait]
+impl Admission for EngineAdmission {
+    async fn admit(&self, table: &TableName, _rows: u64) {
+        let mut status = self.status.clone();
+        loop {
+            let backlog = self.backlog(table, &status.borrow_and_update());
+            // An engine that has ended admits: its source is being stopped as well, and must not hang.
+            if backlog < self.backlog_max || status.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}

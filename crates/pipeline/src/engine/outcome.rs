@@ -1,0 +1,441 @@
+//! What becomes of a job's rows.
+
+use super::answers::{RouteVerdict, Verdict, judge, judge_read_back};
+use super::error::EngineError;
+use super::group::{Event, Group};
+use super::job::{Answer, Batch, JobDone, JobKind, JobRow};
+use super::release::Release;
+use crate::dlq::{Burial, Buried, bury};
+use crate::settle::delay_of;
+use crate::window::EntryId;
+use contract::{LogError, RowError};
+use model::{BatchId, ErrorClass, Lane, Offset, OffsetRange, Outcome, Retry, SettledRows};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long an org's routes wait when it says that an allocation is spent and not for how long.
+const QUOTA_WAIT: Duration = Duration::from_secs(60);
+/// Between two tries when credentials or rights are refused, at first and at most.
+const AUTH_WAIT_MIN: Duration = Duration::from_secs(1);
+const AUTH_WAIT_MAX: Duration = Duration::from_secs(60);
+/// Failures of whole batches after which a row travels with fewer others: one of them may be what breaks the target.
+const FAILURES_TOGETHER_MAX: u32 = 2;
+
+/// What a batch's rows come to.
+#[derive(Default)]
+struct Sorted {
+    /// Newest offset and target id of each row that the target holds.
+    applied: Vec<(Offset, Option<Arc<str>>)>,
+    /// Merged rows: the newest offset, and the older ones.
+    superseded: Vec<(Offset, Vec<Offset>)>,
+    /// In the order in which the window settles them.
+    ids: Vec<EntryId>,
+    dead: Vec<(JobRow, RowError)>,
+    closed: Vec<BatchId>,
+    attempts: u32,
+    /// The batch's highest offset.
+    highest: Offset,
+}
+
+impl Group {
+    pub(super) fn carried(
+        &mut self,
+        index: usize,
+        lane: Lane,
+        kind: JobKind,
+        number: u64,
+        done: JobDone,
+    ) -> Result<(), EngineError> {
+        let now = self.shared.now();
+        let run = &mut self.routes[index];
+        run.in_flight[lane as usize] -= 1;
+        let floor = run.floors.remove(&number).unwrap_or_default();
+        run.read(done.read_bytes, done.read_records);
+        self.persist.touch();
+        if let Some(wait) = done.wait {
+            self.lane_wait[lane as usize] = now + wait;
+        }
+        if let Some(error) = done.log_failed {
+            self.log_failed(index, error, now)?;
+        }
+        for row in done.returned {
+            self.give_back(row, None);
+        }
+        for member in done.returned_members {
+            self.window.retry(member.id);
+        }
+        let refused = done.refused.into_iter().map(|(row, refusal)| {
+            let fields = refusal.field.iter().map(|field| field.to_string()).collect();
+            let error = RowError {
+                class: ErrorClass::Permanent,
+                code: refusal.code.0.to_owned(),
+                message: refusal.message,
+                fields,
+            };
+            (row, error)
+        });
+        let refused: Vec<_> = refused.collect();
+        self.bury_rows(index, refused);
+        for batch in done.batches {
+            self.answered(index, kind, batch, floor, now);
+        }
+        Ok(())
+    }
+
+    /// The log could not be read or the journal not be written: nothing was sent.
+    fn log_failed(&mut self, index: usize, error: LogError, now: Duration) -> Result<(), EngineError> {
+        let (delay, trouble) = delay_of(error)?;
+        self.routes[index].pause(now + delay, Some(trouble));
+        Ok(())
+    }
+
+    fn answered(&mut self, index: usize, kind: JobKind, batch: Batch, floor: Offset, now: Duration) {
+        let (ok, calls) = match &batch.answer {
+            Answer::Sent(Ok(applied)) => (true, applied.calls),
+            Answer::ReadBack(Ok((_, calls))) => (true, *calls),
+            Answer::Sent(Err(error)) | Answer::ReadBack(Err(error)) => (false, error.calls),
+        };
+        let (verdicts, route_verdict) = match &batch.answer {
+            Answer::Sent(answer) => judge(batch.rows.len(), answer),
+            Answer::ReadBack(answer) => judge_read_back(batch.rows.len(), answer),
+        };
+        assert_eq!(verdicts.len(), batch.rows.len(), "a sink answers every row once");
+        let now_ms = self.shared.now_ms();
+        let run = &mut self.routes[index];
+        run.status.batches += 1;
+        run.status.calls += u64::from(calls);
+        if let Some(oldest) = batch.times_ms.iter().min() {
+            run.answered(*oldest, now_ms);
+        }
+        let well = ok && route_verdict.quota.is_none() && !route_verdict.auth;
+        if well {
+            run.succeeded();
+        }
+        self.judge_route(index, route_verdict, now);
+        let highest = match kind {
+            JobKind::Send => batch.rows.iter().map(JobRow::newest).max().unwrap_or_default(),
+            // Batches that are closed by a read-back may have had any rows.
+            JobKind::ReadBack => self.window.cursor(),
+        };
+        let mut sorted = Sorted { highest, ..Sorted::default() };
+        let rows_in_batch = batch.rows.len();
+        for ((row, verdict), time_ms) in batch.rows.into_iter().zip(verdicts).zip(&batch.times_ms) {
+            if kind == JobKind::ReadBack && verdict != Verdict::Suspect {
+                sorted.closed.extend(row.offsets().filter_map(|offset| self.forget_suspect(index, offset)));
+            }
+            if let Verdict::Applied { .. } = verdict {
+                self.routes[index].latencies.add(now_ms - time_ms);
+            }
+            self.decide(index, kind, row, verdict, (batch.id, rows_in_batch, floor, now), &mut sorted);
+        }
+        self.settle_sorted(index, kind, batch.id, sorted, calls);
+    }
+
+    /// What the answer means for the route as a whole.
+    fn judge_route(&mut self, index: usize, verdict: RouteVerdict, now: Duration) {
+        let run = &mut self.routes[index];
+        if verdict.error.is_some() {
+            run.status.last_error.clone_from(&verdict.error);
+        }
+        if let Some(wait) = verdict.back_off {
+            let own = self.jitter.backoff(&run.route.spec.retry, run.pause.streak + 1);
+            run.pause(now + own.max(wait.unwrap_or_default()), verdict.error.clone());
+        }
+        if let Some(wait) = verdict.quota {
+            let wait = wait.unwrap_or(QUOTA_WAIT);
+            self.org.permits.hold(wait);
+            run.pause(now + wait, verdict.error.clone());
+        }
+        if verdict.auth {
+            let wait = AUTH_WAIT_MIN.saturating_mul(1 << run.pause.streak.min(10)).min(AUTH_WAIT_MAX);
+            run.pause(now + wait, verdict.error);
+        }
+    }
+
+    /// Carries out a row's verdict, but for the settlement.
+    fn decide(
+        &mut self,
+        index: usize,
+        kind: JobKind,
+        row: JobRow,
+        verdict: Verdict,
+        (batch, company, floor, now): (BatchId, usize, Offset, Duration),
+        sorted: &mut Sorted,
+    ) {
+        let spec = self.routes[index].route.spec.retry;
+        if kind == JobKind::Send {
+            sorted.attempts = sorted.attempts.max(row.sent + 1);
+            if !matches!(verdict, Verdict::Applied { .. }) {
+                self.histories.of(row.id).sent = row.sent + 1;
+            }
+        }
+        match verdict {
+            Verdict::Applied { id } => {
+                sorted.ids.push(row.id);
+                sorted.ids.extend(row.merged.iter().map(|taken| taken.id));
+                sorted.applied.push((row.newest(), id));
+                if !row.merged.is_empty() {
+                    let older = row.offsets().take(row.merged.len()).collect();
+                    sorted.superseded.push((row.newest(), older));
+                }
+            }
+            Verdict::Return => self.give_back(row, None),
+            Verdict::Suspect => self.suspect(index, kind, row, (batch, floor, now)),
+            Verdict::Again { error, counts } => self.again(index, row, error, (counts, company, now), sorted),
+            Verdict::Parent(error) => {
+                let history = self.histories.of(row.id);
+                history.streak += 1;
+                let streak = history.streak;
+                let since = *history.parent_since.get_or_insert(now);
+                if now.saturating_sub(since) >= spec.parent_wait_max {
+                    sorted.dead.push((row, gave_up(error, format!("its parent did not come in {:?}", now - since))));
+                } else {
+                    let wait = self.jitter.backoff(&spec, streak);
+                    self.give_back(row, Some(now + wait));
+                }
+            }
+            Verdict::Dead(error) if kind == JobKind::ReadBack => {
+                let members = row.merged.into_iter();
+                let members = members.map(|taken| JobRow {
+                    id: taken.id,
+                    offset: taken.offset,
+                    merged: Vec::new(),
+                    sent: row.sent,
+                });
+                sorted.dead.extend(members.map(|member| (member, error.clone())));
+                sorted.dead.push((JobRow { merged: Vec::new(), ..row }, error));
+            }
+            Verdict::Dead(_) if !row.merged.is_empty() => {
+                // Which of the merged records is to blame shows when they go one by one.
+                self.histories.of(row.id).unmerged = true;
+                for taken in &row.merged {
+                    self.histories.of(taken.id).unmerged = true;
+                }
+                self.give_back(row, None);
+            }
+            Verdict::Dead(error) => sorted.dead.push((row, error)),
+            Verdict::Halve => {
+                self.histories.of(row.id).company_max = Some((company / 2).max(1));
+                self.give_back(row, None);
+            }
+            Verdict::Refresh(error) => {
+                let history = self.histories.of(row.id);
+                if history.refreshed {
+                    return if company > 1 {
+                        history.company_max = Some((company / 2).max(1));
+                        self.give_back(row, None);
+                    } else {
+                        sorted.dead.push((row, error));
+                    };
+                }
+                history.refreshed = true;
+                self.give_back(row, None);
+                self.recompile(index);
+            }
+        }
+    }
+
+    /// It failed, and may not fail the next time.
+    fn again(
+        &mut self,
+        index: usize,
+        row: JobRow,
+        error: RowError,
+        (counts, company, now): (bool, usize, Duration),
+        sorted: &mut Sorted,
+    ) {
+        let run = &mut self.routes[index];
+        run.status.retried += 1;
+        let (spec, successes) = (run.route.spec.retry, run.successes);
+        let history = self.histories.of(row.id);
+        // A target that answers nobody says nothing against this row.
+        let blamed = counts || (history.streak > 0 && successes > history.successes);
+        history.streak += 1;
+        history.successes = successes;
+        history.failures += u32::from(blamed);
+        let (failures, streak) = (history.failures, history.streak);
+        if !counts && failures >= FAILURES_TOGETHER_MAX {
+            history.company_max = Some((company / 2).max(1));
+        }
+        if failures >= spec.attempts_max {
+            sorted.dead.push((row, gave_up(error, format!("{failures} attempts failed"))));
+        } else if counts {
+            let wait = self.jitter.backoff(&spec, streak);
+            self.give_back(row, Some(now + wait));
+        } else {
+            self.give_back(row, None);
+        }
+    }
+
+    /// Remembers that the target may hold the row, and comes back to it after a grace.
+    fn suspect(&mut self, index: usize, kind: JobKind, row: JobRow, (batch, floor, now): (BatchId, Offset, Duration)) {
+        let (mut until, now_ms) = (now, self.shared.now_ms());
+        if kind == JobKind::Send {
+            for offset in row.offsets() {
+                self.suspects.add(index as u16, offset, batch, now_ms);
+            }
+            let run = &mut self.routes[index];
+            run.suspect_floor = Some(run.suspect_floor.map_or(floor, |earlier| earlier.min(floor)));
+            until += self.shared.spec.recovery_grace;
+        }
+        self.give_back(row, Some(until));
+    }
+
+    /// Gives a row and what was merged into it back to the window.
+    pub(super) fn give_back(&mut self, row: JobRow, until: Option<Duration>) {
+        match until {
+            Some(until) => self.window.hold(row.id, until),
+            None => self.window.retry(row.id),
+        }
+        for taken in row.merged {
+            self.window.retry(taken.id);
+        }
+    }
+
+    /// Orders the settlement of what the target holds, and the burial of what it never will.
+    fn settle_sorted(&mut self, index: usize, kind: JobKind, batch: BatchId, mut sorted: Sorted, calls: u32) {
+        // A settlement that names a batch says that it is answered: only when none of its rows is a suspect.
+        let name = match kind {
+            JobKind::Send => (!self.suspects.holds(batch)).then_some(batch),
+            JobKind::ReadBack => sorted.closed.pop(),
+        };
+        let mut counts = vec![(Outcome::Applied, sorted.applied.len() as u64)];
+        let rows = settled_rows(sorted.applied, sorted.superseded, &mut counts);
+        let mut settlement = self.settlement(index, name, rows);
+        settlement.attempts = sorted.attempts;
+        settlement.read_back = kind == JobKind::ReadBack;
+        settlement.calls = calls;
+        let mut settlements = Vec::new();
+        if name.is_some() || !settlement.rows.is_empty() {
+            settlements.push(settlement);
+        }
+        settlements.extend(sorted.closed.into_iter().map(|batch| self.settlement(index, Some(batch), Vec::new())));
+        if !settlements.is_empty() {
+            self.shared.carrier.crash.reach(contract::CrashPoint::BeforeSettle);
+            self.order(Release { route: index, ids: sorted.ids, highest: sorted.highest, counts }, settlements, false);
+        }
+        self.bury_rows(index, sorted.dead);
+    }
+
+    /// Sends rows to the dead letters; they stay in flight until that is durable.
+    pub(super) fn bury_rows(&mut self, index: usize, mut dead: Vec<(JobRow, RowError)>) {
+        if dead.is_empty() {
+            return;
+        }
+        dead.sort_by_key(|(row, _)| row.offset);
+        let rows = dead.iter().map(|(row, _)| (row.id, self.histories.get(row.id).sent)).collect();
+        let highest = dead.last().map(|(row, _)| row.offset).unwrap_or_default();
+        let burials: Vec<Burial> = dead
+            .into_iter()
+            .map(|(row, error)| Burial { offset: row.offset, error, attempts: self.histories.get(row.id).sent })
+            .collect();
+        let spec = &self.routes[index].route.spec;
+        let (route, stream) = (spec.id.clone(), spec.stream.clone());
+        tracing::warn!(%route, records = burials.len(), code = %burials[0].error.code, "records become dead letters");
+        let shared = self.shared.clone();
+        let stored = Release { route: index, ids: Vec::new(), highest, counts: Vec::new() };
+        self.jobs.spawn(async move {
+            let buried = loop {
+                let log = &*shared.carrier.log;
+                let tried = bury(log, &*shared.state, (&route, &stream), &burials, shared.now_ms()).await;
+                match tried {
+                    Err(error) if let Retry::After(delay) = error.retry() => {
+                        tracing::warn!(code = %error.code(), %error, "dead letters wait");
+                        tokio::time::sleep(delay).await;
+                    }
+                    buried => break buried,
+                }
+            };
+            Event::Buried { route: index, rows, buried, stored }
+        });
+    }
+
+    /// Settles what is buried; durably, since what was released by a lost settlement of a dead letter could not be told from an
+    /// applied row.
+    pub(super) fn buried(
+        &mut self,
+        index: usize,
+        rows: Vec<(EntryId, u32)>,
+        buried: Result<Vec<Buried>, EngineError>,
+        mut stored: Release,
+    ) -> Result<(), EngineError> {
+        let buried = buried?;
+        stored.counts.push((Outcome::DeadLettered, buried.len() as u64));
+        stored.ids = rows.iter().map(|(id, _)| *id).collect();
+        let mut settlements = Vec::new();
+        for Buried { offset, code } in buried {
+            let row = SettledRows {
+                outcome: Outcome::DeadLettered,
+                offsets: OffsetRange::pack([offset]),
+                target_ids: Vec::new(),
+                by: None,
+                code: Some(code),
+            };
+            settlements.push(row);
+        }
+        let mut settlement = self.settlement(index, None, settlements);
+        settlement.attempts = rows.iter().map(|(_, sent)| *sent).max().unwrap_or_default();
+        self.shared.carrier.crash.reach(contract::CrashPoint::BeforeSettle);
+        self.order(stored, vec![settlement], true);
+        Ok(())
+    }
+
+    /// Describes the target's objects anew and compiles the route; nothing is sent meanwhile.
+    fn recompile(&mut self, index: usize) {
+        let run = &mut self.routes[index];
+        if run.refreshing {
+            return;
+        }
+        run.refreshing = true;
+        let route = run.route.clone();
+        self.jobs.spawn(async move {
+            let result = route.recompile().await;
+            Event::Recompiled { route: index, result }
+        });
+    }
+
+    pub(super) fn recompiled(&mut self, index: usize, result: Result<(), EngineError>) {
+        let run = &mut self.routes[index];
+        run.refreshing = false;
+        if let Err(error) = result {
+            // Every row would be refused for what an operator can mend: the route waits instead.
+            run.pause(self.shared.now() + AUTH_WAIT_MAX, Some(error.to_string()));
+        }
+        self.persist.touch();
+    }
+}
+
+fn gave_up(error: RowError, why: String) -> RowError {
+    RowError { message: format!("{} ({why})", error.message), ..error }
+}
+
+/// The rows of a settlement, with ascending offsets; ids are given for all or none.
+fn settled_rows(
+    mut applied: Vec<(Offset, Option<Arc<str>>)>,
+    superseded: Vec<(Offset, Vec<Offset>)>,
+    counts: &mut Vec<(Outcome, u64)>,
+) -> Vec<SettledRows> {
+    let mut rows = Vec::new();
+    applied.sort_by_key(|(offset, _)| *offset);
+    if !applied.is_empty() {
+        let ids: Option<Vec<String>> = applied.iter().map(|(_, id)| id.as_deref().map(str::to_owned)).collect();
+        rows.push(SettledRows {
+            outcome: Outcome::Applied,
+            offsets: OffsetRange::pack(applied.iter().map(|(offset, _)| *offset)),
+            target_ids: ids.unwrap_or_default(),
+            by: None,
+            code: None,
+        });
+    }
+    for (by, offsets) in superseded {
+        counts.push((Outcome::Superseded, offsets.len() as u64));
+        rows.push(SettledRows {
+            outcome: Outcome::Superseded,
+            offsets: OffsetRange::pack(offsets),
+            target_ids: Vec::new(),
+            by: Some(by),
+            code: None,
+        });
+    }
+    rows
+}

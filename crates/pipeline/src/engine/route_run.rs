@@ -1,0 +1,163 @@
+//! What a group keeps of one of its routes.
+
+use super::route::Route;
+use super::status::{Latencies, RouteStatus};
+use crate::recovery::RecoveredRoute;
+use crate::settle::{Checkpoint, Ledger};
+use model::{Lane, Offset};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Weight of the newest batch in running means: 1/8.
+const MEAN_SHIFT: u32 = 3;
+
+/// Why a route sends nothing, and until when.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pause {
+    pub until: Duration,
+    /// Failures in a row; while there are any, one batch at a time goes out as a probe.
+    pub streak: u32,
+    pub reason: Option<String>,
+}
+
+/// A route as its group drives it.
+pub struct RouteRun {
+    pub route: Arc<Route>,
+    pub status: RouteStatus,
+    pub latencies: Latencies,
+    pub ledger: Ledger,
+    pub pause: Pause,
+    /// The target's objects are being described anew.
+    pub refreshing: bool,
+    /// Batches that the target answered.
+    pub successes: u64,
+    /// Batches in flight, by lane.
+    pub in_flight: [usize; 3],
+    /// Since when a batch that is not full waits for more, by lane.
+    pub linger: [Option<Duration>; 3],
+    /// For each job under way: where its intents stand, at the lowest.
+    pub floors: BTreeMap<u64, Offset>,
+    /// The same for batches with suspects.
+    pub suspect_floor: Option<Offset>,
+    /// Records settled when the rate was taken last, and when.
+    pub rate_from: (u64, Duration),
+    /// The checkpoint that is stored.
+    pub stored: Option<Checkpoint>,
+    /// Set when a record stands behind which nothing is read.
+    pub halted: Option<String>,
+    row_bytes_mean: usize,
+    /// Age of the oldest row of the newest batch, when it was answered.
+    head_age_ms: i64,
+}
+
+impl RouteRun {
+    /// Starts a route from what was recovered of it.
+    pub fn new(route: Arc<Route>, recovered: &RecoveredRoute, now: Duration) -> Self {
+        let spec = &route.spec;
+        let status = RouteStatus::new(spec.id.clone(), spec.stream.clone(), spec.table.clone(), recovered.from);
+        let mut ledger = Ledger::default();
+        if recovered.highest > recovered.from {
+            // What the earlier run wrote matters until the checkpoint has passed all of it.
+            ledger.add(recovered.highest, recovered.settlements_from);
+        }
+        Self {
+            status,
+            ledger,
+            latencies: Latencies::default(),
+            pause: Pause::default(),
+            refreshing: false,
+            successes: 0,
+            in_flight: [0; 3],
+            linger: [None; 3],
+            floors: BTreeMap::new(),
+            suspect_floor: (!recovered.unanswered.is_empty()).then_some(recovered.batches_from),
+            rate_from: (0, now),
+            stored: None,
+            halted: None,
+            row_bytes_mean: 512,
+            head_age_ms: 0,
+            route,
+        }
+    }
+
+    /// Rows of the next batch: as many as fit, judged by the rows before.
+    pub fn rows_wanted(&self) -> usize {
+        let limits = self.route.limits();
+        limits.rows_max.min(limits.bytes_max / self.row_bytes_mean.max(1)).max(1)
+    }
+
+    /// Learns how large records are.
+    pub fn read(&mut self, bytes: usize, records: usize) {
+        if let Some(mean) = bytes.checked_div(records) {
+            self.row_bytes_mean += mean >> MEAN_SHIFT;
+            self.row_bytes_mean -= (self.row_bytes_mean >> MEAN_SHIFT).min(self.row_bytes_mean - 1);
+        }
+    }
+
+    /// Learns how late the route is.
+    pub fn answered(&mut self, oldest_ms: i64, now_ms: i64) {
+        self.head_age_ms = (now_ms - oldest_ms).max(0);
+    }
+
+    /// How long the oldest record has until its deadline.
+    pub fn time_left(&self) -> Duration {
+        self.route.spec.deadline.saturating_sub(Duration::from_millis(self.head_age_ms as u64))
+    }
+
+    /// Batches in flight in all lanes.
+    pub fn batches_in_flight(&self) -> usize {
+        self.in_flight.iter().sum()
+    }
+
+    /// True when another batch of the lane may go out, as far as the route itself is concerned.
+    pub fn may_send(&self, lane: Lane, now: Duration, bytes_in_memory_max: usize) -> bool {
+        let in_flight = self.batches_in_flight();
+        !self.refreshing
+            && self.pause.until <= now
+            && (self.pause.streak == 0 || in_flight == 0)
+            && self.in_flight[lane as usize] < self.route.spec.parallel.max(1)
+            && (in_flight == 0 || (in_flight + 1) * self.route.limits().bytes_max <= bytes_in_memory_max)
+    }
+
+    /// From where on a restart must read `_batches`; `now` is where the next intent will stand at the lowest.
+    pub fn batches_from(&self, now: Offset) -> Offset {
+        self.floors.values().copied().chain(self.suspect_floor).min().unwrap_or(now).min(now)
+    }
+
+    /// Something went through: the route may send freely again.
+    pub fn succeeded(&mut self) {
+        self.successes += 1;
+        self.pause = Pause::default();
+    }
+
+    /// Sends nothing for a while.
+    pub fn pause(&mut self, until: Duration, reason: Option<String>) {
+        self.pause.streak = self.pause.streak.saturating_add(1);
+        self.pause.until = self.pause.until.max(until);
+        if reason.is_some() {
+            self.pause.reason.clone_from(&reason);
+            self.status.last_error = reason;
+        }
+    }
+
+    /// Why nothing is sent, while that is so.
+    pub fn paused(&self, now: Duration, lane_wait: &[Duration; 3]) -> Option<String> {
+        if let Some(reason) = &self.halted {
+            return Some(reason.clone());
+        }
+        let waits = self.pause.until > now || self.pause.streak > 0 || lane_wait.iter().any(|until| *until > now);
+        if waits { self.pause.reason.clone() } else { None }
+    }
+
+    /// Takes the rate since the last time.
+    pub fn take_rate(&mut self, now: Duration) {
+        let status = &self.status;
+        let settled = status.applied + status.superseded + status.filtered + status.dead_lettered;
+        let seconds = now.saturating_sub(self.rate_from.1).as_secs_f64();
+        if seconds > 0.0 {
+            self.status.settled_per_second = settled.saturating_sub(self.rate_from.0) as f64 / seconds;
+        }
+        self.rate_from = (settled, now);
+    }
+}

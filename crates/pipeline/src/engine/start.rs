@@ -1,0 +1,255 @@
+//! Putting the engine together, and running it.
+
+use super::admission::{BACKLOG_MAX, EngineAdmission};
+use super::dispatch::Carrier;
+use super::error::EngineError;
+use super::group::{Group, GroupStart, Shared, task_failed};
+use super::permits::Permits;
+use super::reader::Reader;
+use super::redrives::Command;
+use super::route::{Org, Route};
+use super::route_run::RouteRun;
+use super::status::{EngineStatus, RouteStatus};
+use super::tasks::{CommandWays, keep_quota, retain, watch_commands};
+use crate::dlq::heal;
+use crate::recovery::{Recovered, Suspects, recover};
+use crate::settle::{Journal, Settler, create_streams};
+use crate::spec::PipelineSpec;
+use contract::{Clock, CrashPoints, Log, Sink, StateStore};
+use governor::GovernorConfig;
+use hashbrown::HashMap;
+use model::{Offset, OrgId};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// An org as the engine is given it.
+pub struct OrgParts {
+    pub sink: Arc<dyn Sink>,
+    /// Without one nothing is counted and everything is granted.
+    pub governor: Option<GovernorConfig>,
+}
+
+/// What the engine works with.
+pub struct EngineParts {
+    pub log: Arc<dyn Log>,
+    pub state: Arc<dyn StateStore>,
+    pub orgs: std::collections::HashMap<OrgId, OrgParts>,
+    pub clock: Arc<dyn Clock>,
+    pub crash: CrashPoints,
+    /// Seeds back-off jitter.
+    pub seed: u64,
+}
+
+/// The engine before it runs.
+pub struct Engine {
+    spec: PipelineSpec,
+    parts: EngineParts,
+    status: Arc<watch::Sender<EngineStatus>>,
+    permits: Arc<Mutex<HashMap<OrgId, Permits>>>,
+}
+
+/// Looks at a running engine. Cheap to clone; outlives it.
+#[derive(Clone)]
+pub struct EngineHandle {
+    log: Arc<dyn Log>,
+    status: watch::Receiver<EngineStatus>,
+    permits: Arc<Mutex<HashMap<OrgId, Permits>>>,
+}
+
+impl EngineHandle {
+    /// The newest state.
+    pub fn status(&self) -> EngineStatus {
+        self.status.borrow().clone()
+    }
+
+    /// The state, to wait on.
+    pub fn watch(&self) -> watch::Receiver<EngineStatus> {
+        self.status.clone()
+    }
+
+    /// An org's quota; none before the engine runs, or without a governor.
+    pub fn quota(&self, org: &OrgId) -> Option<governor::Status> {
+        self.permits.lock().get(org)?.status()
+    }
+
+    /// Admits snapshot chunks while less than `BACKLOG_MAX` records wait in log and window.
+    pub fn admission(&self) -> EngineAdmission {
+        EngineAdmission::new(self.log.clone(), self.status.clone(), BACKLOG_MAX)
+    }
+}
+
+impl Engine {
+    /// Makes an engine; nothing is read or called before `run`.
+    pub fn new(spec: PipelineSpec, parts: EngineParts) -> Self {
+        let routes = spec
+            .routes
+            .iter()
+            .map(|route| RouteStatus::new(route.id.clone(), route.stream.clone(), route.table.clone(), Offset(0)));
+        let status = EngineStatus { routes: routes.collect(), log_trouble: None };
+        Self { spec, parts, status: Arc::new(watch::Sender::new(status)), permits: Arc::default() }
+    }
+
+    /// A handle to look at it.
+    pub fn handle(&self) -> EngineHandle {
+        EngineHandle { log: self.parts.log.clone(), status: self.status.subscribe(), permits: self.permits.clone() }
+    }
+
+    /// Recovers what an earlier run left, then moves records until `stop` is cancelled; waits for what is in flight (at most
+    /// `stop_wait_max`), settles it and writes a checkpoint. Dropping the future is a crash: safe, and without that last part.
+    ///
+    /// The routes' streams must exist.
+    ///
+    /// # Errors
+    /// `EngineError`: it did not start, or going on is useless. What was settled is settled.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), EngineError> {
+        let Self { spec, parts, status, permits } = self;
+        let log = parts.log.clone();
+        create_streams(&*log).await?;
+        heal(&*log, &*parts.state).await?;
+        let recovered = recover(&*log, &*parts.state, &spec.routes).await?;
+        let orgs = open_orgs(&parts, &permits).await?;
+        let (settler, writing) = Settler::start(log.clone());
+        let carrier = Carrier {
+            log: log.clone(),
+            journal: Journal::new(log.clone()),
+            clock: parts.clock.clone(),
+            crash: parts.crash.clone(),
+            next_batch: Arc::new(AtomicU64::new(recovered.next_batch)),
+        };
+        let groups = spec.relation_groups();
+        let shared = Arc::new(Shared { spec, carrier, settler, state: parts.state.clone(), status });
+        let mut beside = JoinSet::new();
+        for org in orgs.values() {
+            beside.spawn(keep_quota(org.clone(), parts.state.clone()));
+        }
+        let stop = stop.child_token();
+        let mut ready = Vec::new();
+        for group in groups {
+            ready.push(start_group(&shared, &recovered, &orgs, &group, parts.seed).await?);
+        }
+        let mut running = JoinSet::new();
+        let mut ways = CommandWays::new();
+        for (group, reader) in ready {
+            let (send, commands) = mpsc::unbounded_channel::<Command>();
+            for (index, run) in group.routes.iter().enumerate() {
+                ways.insert(run.route.spec.id.clone(), (send.clone(), index));
+            }
+            group.set_floors();
+            running.spawn(group.run(reader, commands, stop.clone()));
+        }
+        let stop_wait_max = shared.spec.stop_wait_max;
+        // The settler ends when nobody can order any more.
+        drop(shared);
+        beside.spawn(watch_commands(parts.state.clone(), ways));
+        beside.spawn(retain(log, parts.clock.clone()));
+        let mut writer = JoinSet::new();
+        writer.spawn(writing);
+        let ended = run_groups(running, &mut writer, &stop, stop_wait_max).await;
+        for org in orgs.values() {
+            org.permits.store(&*parts.state).await?;
+        }
+        ended
+    }
+}
+
+async fn open_orgs(
+    parts: &EngineParts,
+    permits: &Mutex<HashMap<OrgId, Permits>>,
+) -> Result<HashMap<OrgId, Arc<Org>>, EngineError> {
+    let mut orgs = HashMap::new();
+    for (id, org) in &parts.orgs {
+        let opened = Permits::open(id.clone(), org.governor.clone(), &*parts.state, parts.clock.clone()).await?;
+        permits.lock().insert(id.clone(), opened.clone());
+        opened.observe(org.sink.take_readings());
+        orgs.insert(id.clone(), Arc::new(Org::new(id.clone(), org.sink.clone(), opened)));
+    }
+    Ok(orgs)
+}
+
+async fn start_group(
+    shared: &Arc<Shared>,
+    recovered: &Recovered,
+    orgs: &HashMap<OrgId, Arc<Org>>,
+    indices: &[usize],
+    seed: u64,
+) -> Result<(Group, Reader), EngineError> {
+    let (mut routes, mut suspects, mut start) = (Vec::new(), Suspects::default(), Vec::new());
+    let mut the_org = None;
+    for (place, index) in indices.iter().enumerate() {
+        let (spec, part) = (&shared.spec.routes[*index], &recovered.routes[*index]);
+        let org =
+            orgs.get(&spec.org).ok_or_else(|| EngineError::NoSink { route: spec.id.clone(), org: spec.org.clone() })?;
+        the_org = Some(org.clone());
+        let route = Arc::new(Route::compile(*index, spec, org.clone()).await?);
+        for (batch, at_ms, rows) in &part.unanswered {
+            for offset in rows.iter().flat_map(|range| range.offsets()) {
+                if offset >= part.from && !contains(&part.settled, offset) {
+                    suspects.add(place as u16, offset, *batch, *at_ms);
+                }
+            }
+        }
+        start.push((part.from, part.settled.clone()));
+        routes.push(RouteRun::new(route, part, shared.now()));
+    }
+    let (Some(org), Some(first)) = (the_org, indices.first()) else { unreachable!("a relation group has a route") };
+    let stream = shared.spec.routes[*first].stream.clone();
+    let reader = Reader {
+        log: shared.carrier.log.clone(),
+        stream: stream.clone(),
+        routes: routes.iter().map(|run| run.route.clone()).collect(),
+        start,
+    };
+    let lowest = reader.start.iter().map(|(from, _)| *from).min().unwrap_or_default();
+    let group = Group::new(GroupStart {
+        shared: shared.clone(),
+        stream,
+        org,
+        routes,
+        suspects,
+        start: lowest,
+        settlements_end: recovered.settlements_end,
+        seed: seed.wrapping_add(*first as u64),
+    });
+    Ok((group, reader))
+}
+
+fn contains(ranges: &[model::OffsetRange], offset: Offset) -> bool {
+    let after = ranges.partition_point(|range| range.from <= offset);
+    after.checked_sub(1).is_some_and(|at| offset < ranges[at].to)
+}
+
+/// Runs the groups to their end; the first that fails stops the others. Then lets the settler write what is left.
+async fn run_groups(
+    mut running: JoinSet<Result<(), EngineError>>,
+    writer: &mut JoinSet<Result<(), contract::LogError>>,
+    stop: &CancellationToken,
+    stop_wait_max: Duration,
+) -> Result<(), EngineError> {
+    let mut first: Result<(), EngineError> = Ok(());
+    loop {
+        let ended = tokio::select! {
+            joined = running.join_next() => match joined {
+                Some(joined) => joined.map_err(task_failed).and_then(|result| result),
+                None => break,
+            },
+            Some(joined) = writer.join_next() => joined.map_err(task_failed).and_then(|result| result.map_err(Into::into)),
+        };
+        if ended.is_err() {
+            stop.cancel();
+            if first.is_ok() {
+                first = ended;
+            }
+        }
+    }
+    // A log that takes nothing more must not hold up the end: what is missing is found again by the next run.
+    while let Ok(Some(joined)) = tokio::time::timeout(stop_wait_max, writer.join_next()).await {
+        let ended = joined.map_err(task_failed).and_then(|result| result.map_err(Into::into));
+        first = first.and(ended);
+    }
+    first
+}

@@ -1,0 +1,224 @@
+//! The one writer of `_settlements`: gathers what stands ready into one append, and syncs beside the next.
+//!
+//! ```text
+//!   orders ─▶ gather ─▶ append ─▶ answer orders that want `accepted`
+//!                          └────▶ sync ─▶ answer orders that want `durable`
+//! ```
+//!
+//! A log that is full or fails stops nobody's counting: the writer tries again until there is room, in the same order, and
+//! says so in its state; routes stop sending meanwhile.
+
+use super::streams::{SETTLEMENTS, internal, push_json};
+use contract::{Log, LogError};
+use model::{Offset, RecordBatch, RecordBatchBuilder, Retry, Settlement, StreamPartition};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Settlement bytes of one append.
+const APPEND_BYTES_MAX: usize = 1 << 20;
+/// Settlement bytes that are appended and not yet durable, above which the writer waits: it must be able to write them
+/// again.
+const UNSYNCED_BYTES_MAX: usize = 8 << 20;
+
+/// Settlements to be written.
+#[derive(Debug)]
+pub struct SettleOrder {
+    /// May be empty: the answer then says that everything ordered before is accepted, or durable.
+    pub settlements: Vec<Settlement>,
+    /// Whether the answer waits for the disk.
+    pub durable: bool,
+    pub answer: oneshot::Sender<Settled>,
+}
+
+/// Where the settlements of an order stand: `[first, end)`, one offset each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settled {
+    pub first: Offset,
+    pub end: Offset,
+}
+
+/// How the writer fares.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SettlerState {
+    /// The log's refusal that it is waiting out, if any.
+    pub trouble: Option<String>,
+}
+
+/// Orders settlements from the writer.
+#[derive(Clone, Debug)]
+pub struct Settler {
+    // Unbounded, yet bounded: an order stands for rows in flight or for a scanned chunk, and both are bounded in bytes.
+    orders: mpsc::UnboundedSender<SettleOrder>,
+    state: watch::Receiver<SettlerState>,
+}
+
+impl Settler {
+    /// Makes the writer; the future runs until every `Settler` is dropped and what they ordered is durable.
+    pub fn start(log: Arc<dyn Log>) -> (Self, impl Future<Output = Result<(), LogError>> + Send) {
+        let (orders, inbox) = mpsc::unbounded_channel();
+        let (state, watched) = watch::channel(SettlerState::default());
+        let writer = Writer { log, stream: internal(SETTLEMENTS), inbox, state, unsynced: VecDeque::new(), bytes: 0 };
+        (Self { orders, state: watched }, writer.run())
+    }
+
+    /// Orders settlements to be written, after everything that was ordered before. The receiver fails when the writer has
+    /// ended.
+    pub fn order(&self, settlements: Vec<Settlement>, durable: bool) -> oneshot::Receiver<Settled> {
+        let (answer, answered) = oneshot::channel();
+        // When the writer is gone, the dropped answer tells the caller.
+        let _ = self.orders.send(SettleOrder { settlements, durable, answer });
+        answered
+    }
+
+    /// How the writer fares.
+    pub fn state(&self) -> watch::Receiver<SettlerState> {
+        self.state.clone()
+    }
+}
+
+/// An append that is accepted and not yet durable.
+struct Unsynced {
+    records: RecordBatch,
+    end: Offset,
+    answers: Vec<(oneshot::Sender<Settled>, Settled)>,
+}
+
+struct Writer {
+    log: Arc<dyn Log>,
+    stream: StreamPartition,
+    inbox: mpsc::UnboundedReceiver<SettleOrder>,
+    state: watch::Sender<SettlerState>,
+    unsynced: VecDeque<Unsynced>,
+    /// Bytes of `unsynced`.
+    bytes: usize,
+}
+
+impl Writer {
+    async fn run(mut self) -> Result<(), LogError> {
+        let mut open = true;
+        while open || !self.unsynced.is_empty() {
+            let newest = self.unsynced.back().map(|unsynced| unsynced.end);
+            let (log, stream) = (self.log.clone(), self.stream.clone());
+            tokio::select! {
+                biased;
+                order = self.inbox.recv(), if open && self.bytes < UNSYNCED_BYTES_MAX => match order {
+                    Some(order) => self.write(order).await?,
+                    None => open = false,
+                },
+                synced = sync(log, stream, newest), if newest.is_some() => match synced {
+                    Ok(end) => self.synced(end),
+                    Err(error) => self.rewrite(error).await?,
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends an order and whatever else stands ready.
+    async fn write(&mut self, first: SettleOrder) -> Result<(), LogError> {
+        let mut records = RecordBatchBuilder::default();
+        let mut orders = Vec::new();
+        let mut next = Some(first);
+        while let Some(order) = next {
+            for settlement in &order.settlements {
+                push_json(&mut records, settlement.at_ms, settlement);
+            }
+            orders.push(order);
+            next = if records.len_bytes() < APPEND_BYTES_MAX { self.inbox.try_recv().ok() } else { None };
+        }
+        let records = records.finish();
+        let mut at = self.append(&records).await?;
+        let mut answers = Vec::new();
+        for order in orders {
+            let settled = Settled { first: at, end: at.plus(order.settlements.len() as u64) };
+            at = settled.end;
+            if order.durable {
+                answers.push((order.answer, settled));
+            } else {
+                // A route that has ended does not care any more.
+                let _ = order.answer.send(settled);
+            }
+        }
+        self.bytes += records.bytes().len();
+        self.unsynced.push_back(Unsynced { records, end: at, answers });
+        Ok(())
+    }
+
+    /// Appends until the log takes it; returns where the first record stands.
+    async fn append(&mut self, records: &RecordBatch) -> Result<Offset, LogError> {
+        if records.is_empty() {
+            return Ok(match self.unsynced.back() {
+                Some(unsynced) => unsynced.end,
+                None => self.log.bounds(&self.stream)?.durable,
+            });
+        }
+        loop {
+            match self.log.append(&self.stream, records.clone(), None).await {
+                Ok(appended) => {
+                    self.well();
+                    return Ok(appended.first);
+                }
+                Err(error) => self.wait_out(error).await?,
+            }
+        }
+    }
+
+    fn synced(&mut self, end: Offset) {
+        self.well();
+        while let Some(unsynced) = self.unsynced.front()
+            && unsynced.end <= end
+            && let Some(unsynced) = self.unsynced.pop_front()
+        {
+            self.bytes -= unsynced.records.bytes().len();
+            for (answer, settled) in unsynced.answers {
+                let _ = answer.send(settled);
+            }
+        }
+    }
+
+    /// The log withdrew what was not durable: writes it again. Only this writer appends to the stream, so the records come to stand
+    /// where they stood, unless a part had become durable: then that part stands twice, which settles the same rows twice
+    /// in the same way.
+    async fn rewrite(&mut self, error: LogError) -> Result<(), LogError> {
+        self.wait_out(error).await?;
+        let durable = self.log.bounds(&self.stream)?.durable;
+        self.synced(durable);
+        for mut unsynced in std::mem::take(&mut self.unsynced) {
+            let first = self.append(&unsynced.records).await?;
+            unsynced.end = first.plus(u64::from(unsynced.records.count()));
+            self.unsynced.push_back(unsynced);
+        }
+        Ok(())
+    }
+
+    fn well(&self) {
+        self.state.send_if_modified(|state| state.trouble.take().is_some());
+    }
+
+    /// Waits before the next try, or gives the error back when a try is useless.
+    async fn wait_out(&self, error: LogError) -> Result<(), LogError> {
+        let (delay, trouble) = delay_of(error)?;
+        tracing::warn!(%trouble, "settlements wait for the log");
+        self.state.send_replace(SettlerState { trouble: Some(trouble) });
+        tokio::time::sleep(delay).await;
+        Ok(())
+    }
+}
+
+async fn sync(log: Arc<dyn Log>, stream: StreamPartition, end: Option<Offset>) -> Result<Offset, LogError> {
+    let end = end.unwrap_or_default();
+    log.until_durable(&stream, end).await.map(|()| end)
+}
+
+/// How long to wait before a log that refused is tried again.
+///
+/// # Errors
+/// The refusal itself, when trying again is useless.
+pub(crate) fn delay_of(error: LogError) -> Result<(Duration, String), LogError> {
+    match error.retry() {
+        Retry::After(delay) => Ok((delay, error.to_string())),
+        Retry::AfterOperator | Retry::Never => Err(error),
+    }
+}
