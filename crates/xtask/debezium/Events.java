@@ -69,7 +69,7 @@ public class Events {
                 .using((success, message, error) -> {
                     if (!success) {
                         System.err.println("engine: " + message);
-                        done.countDown();
+                        Runtime.getRuntime().halt(1);
                     }
                 })
                 .build();

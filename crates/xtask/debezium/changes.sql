@@ -48,20 +48,29 @@ INSERT INTO diff.arrays VALUES (2,
   '{1.50,2.25,NULL}', '{1.5,2,NULL,1e10}',
   '{a,"b c","q\"q","back\\slash",NULL,"NULL","",", {}"}', '{x,yy}', '{a,bcd}', '{A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11}', ARRAY['{"a":1}','[1, 2]']::json[], ARRAY['{"a":1}']::jsonb[],
   '{127.0.0.1,10.0.0.0/8}', '{10.0.0.0/8}', '{08:00:2b:01:02:03}',
-  '{2024-05-06,NULL}', '{13:14:15.123456}', '{13:14:15+02}', '{"2024-05-06 07:08:09.123456"}', '{"2024-05-06 07:08:09.123"}', '{"2024-05-06 07:08:09.123456+02"}', ARRAY['\x00ff'::bytea, NULL],
+  '{2024-05-06,NULL}', '{13:14:15.123}', '{13:14:15+02}', '{"2024-05-06 07:08:09.123456"}', '{"2024-05-06 07:08:09.123"}', '{"2024-05-06 07:08:09.123456+02"}', ARRAY['\x00ff'::bytea, NULL],
   '{"[1,3)"}', '{"[1,3)"}', '{"[1.5,3)"}', '{"[2024-01-01,2024-02-01)"}', '{"[2024-01-01 00:00:00+00,2024-02-01 00:00:00+00)"}',
   '{"[2024-01-01,2024-02-01)"}', '{sad,"it''s \"great\""}', '{Abc}', '{a.b,c}', ARRAY['a=>1'::hstore]);
 INSERT INTO diff.arrays (id, a_int4, a_text, a_bool, a_numeric) VALUES (3, '{}', '{}', '{}', '{}');
+INSERT INTO diff.modified VALUES (1, 1.23, '{"2024-01-01 00:00:00.12+00"}', '{1,2}', '[1.5,2.5)', '{NULL}', '{1.1,Infinity}',
+  '1 day 00:00:01', '1 year 2 mons', '2024-01-01 00:00:00.12345', '2024-01-01 00:00:00.1', '10:00:00.1234',
+  '2024-01-01 00:00:00.5+00', '2024-01-01 00:00:00.5+00', 'now', '(1,2)', B'1', 'x', '{08:00:2b:01:02:03:04:05}',
+  '{a}', ARRAY['a b'::tsvector], '{0/16}');
+INSERT INTO diff.apart VALUES (1, '{10:11:12.345678}', '{10:11:12.345+02}', '{NaN,1}', '{infinity,"0044-03-15 BC"}', '{"0044-03-15 00:00:00+00 BC"}',
+  '{{1,2},{3,4}}', '1 2', '{1,2.5}', '{a}', '{1 day}', '{<a/>}', ARRAY['(1,2)'::point], '{101}', '{1,2}', '{(1,2),(3,4)}');
 INSERT INTO diff.shapes VALUES (1, NULL, NULL, NULL, NULL, NULL, NULL),
   (2, '((1,2),(3,4))', '[(1,2),(3,4.5)]', '[(0,0),(1,1),(2,0)]', '((0,0),(1,1),(2,0))', '<(1,2),3>', '{1,-1,0}'),
   (3, NULL, NULL, '((0,0),(1,1),(2,0))', NULL, NULL, NULL);
 INSERT INTO diff.unknown VALUES (1, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
   (2, '(1,"x y")', '16/B374D848', 'fat & rat', '10:20:10,14,15', '{[1,3),[5,8)}', 'pg_class', '100');
 INSERT INTO diff.required VALUES (1, 5, 6, 7, true, 'text', 'v', 1.5, 2.5, 3.50, 4.25, '2024-01-01', '2024-01-01', '2024-01-01', '2024-01-01', '10:00', '10:00', '10:00+00',
-  '1 day', gen_random_uuid(), '{}', '{}', '\x01', B'1', B'101010101', 'abc', '127.0.0.1', '[1,2)', '{1}', 'ok', '(1,1)', 5, 'a=>1', 9, '<a/>', 'c', 1.25, 'x');
+  '1 day', gen_random_uuid(), '{}', '{}', '\x01', B'1', B'101010101', 'abc', '127.0.0.1', '[1,2)', '{1}', 'ok', '(1,1)', 5, 'a=>1', 9, '<a/>', 'c', 1.25, 'x', 'n', 'c', 'a.b', '{x}', '<(1,2),3>', '(1,x)');
 UPDATE diff.required SET n_int4 = 6;
 UPDATE diff.required SET id = 2;
 DELETE FROM diff.required;
+INSERT INTO diff.defaulted VALUES (1, NULL, 'x', '2024-01-01 00:00:00+00');
+UPDATE diff.defaulted SET d_int = 7;
+DELETE FROM diff.defaulted;
 INSERT INTO diff.toasted VALUES (1, 'first', repeat('x', 9000), decode(repeat('00ff', 5000), 'hex'));
 UPDATE diff.toasted SET note = 'second';
 UPDATE diff.toasted SET big = 'short';

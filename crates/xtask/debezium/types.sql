@@ -39,6 +39,24 @@ CREATE TABLE diff.arrays (
   a_daterange daterange[], a_mood diff.mood[], a_citext citext[], a_ltree ltree[], a_hstore hstore[]
 );
 
+CREATE DOMAIN diff.ints AS int[];
+CREATE TYPE diff.float_range AS RANGE (subtype = float8);
+CREATE TABLE diff.modified (
+  id int PRIMARY KEY,
+  m_small numeric(3,2), m_timestamptzs timestamptz(3)[], m_ints diff.ints, m_range diff.float_range, m_texts text[], m_floats float4[],
+  m_interval_0 interval(0), m_interval_ym interval year to month, m_ts_5 timestamp(5), m_ts_1 timestamp(1), m_time_4 time(4),
+  m_tstz_1 timestamptz(1), m_tstz_6 timestamptz(6), m_regproc regproc, m_tid tid, m_bit bit, m_char char, m_macaddr8s macaddr8[],
+  m_chars "char"[], m_tsvectors tsvector[], m_lsns pg_lsn[]
+);
+
+-- What Debezium 3.6.3 loses, leaves out or gets wrong.
+CREATE TABLE diff.apart (
+  id int PRIMARY KEY,
+  p_times time[], p_timetzs timetz(3)[], p_nan numeric(10,2)[], p_dates date[], p_timestamptzs timestamptz[], p_matrix int[][],
+  p_vector oidvector, p_moneys money[], p_names name[], p_intervals interval[], p_xmls xml[], p_points point[], p_bits bit(3)[],
+  p_positives diff.positive[], p_boxes box[]
+);
+
 CREATE TABLE diff.shapes (
   id int PRIMARY KEY,
   s_box box, s_lseg lseg, s_path path, s_polygon polygon, s_circle circle, s_line line
@@ -57,8 +75,12 @@ CREATE TABLE diff.required (
   n_date date NOT NULL, n_time time NOT NULL, n_time_3 time(3) NOT NULL, n_timetz timetz NOT NULL, n_interval interval NOT NULL, n_uuid uuid NOT NULL, n_json json NOT NULL, n_jsonb jsonb NOT NULL,
   n_bytea bytea NOT NULL, n_bit1 bit(1) NOT NULL, n_bit9 bit(9) NOT NULL, n_char char(3) NOT NULL, n_inet inet NOT NULL, n_range int4range NOT NULL,
   n_array int4[] NOT NULL, n_mood diff.mood NOT NULL, n_point point NOT NULL, n_money money NOT NULL, n_hstore hstore NOT NULL, n_oid oid NOT NULL, n_xml xml NOT NULL, n_citext citext NOT NULL,
-  n_price diff.price NOT NULL, n_tsvector tsvector NOT NULL
+  n_price diff.price NOT NULL, n_tsvector tsvector NOT NULL, n_name name NOT NULL, n_char1 "char" NOT NULL, n_ltree ltree NOT NULL,
+  n_texts text[] NOT NULL, n_circle circle NOT NULL, n_pair diff.pair NOT NULL
 );
+
+-- Debezium's JSON converter replaces null by the column's default; Penstock keeps null.
+CREATE TABLE diff.defaulted (id int PRIMARY KEY, d_int int DEFAULT 5, d_text text NOT NULL DEFAULT 'new', d_ts timestamptz NOT NULL DEFAULT now());
 
 CREATE TABLE diff.toasted (id int PRIMARY KEY, note text, big text, big_full bytea);
 CREATE TABLE diff.toasted_full (id int PRIMARY KEY, note text, big text);
