@@ -202,3 +202,32 @@ impl OrgConfig {
         self.long_calls_max.unwrap_or(if self.edition == Edition::Developer { 5 } else { 25 })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn configuration_is_read_from_yaml_and_has_a_schema() {
+        let text = "edition: unlimited\nlicences: 3\nrow_locks: {wait_ms: 5}\n\
+                    objects: {objects: {Thing__c: {fields: {A__c: {}}}}}\n\
+                    faults: [{effect: {kind: html503}, count: 1}]\n";
+        let config = OrgConfig::from_yaml(text, "org.yaml").unwrap();
+        assert_eq!((config.daily_api_requests(), config.long_calls()), (115_000, 25));
+        assert_eq!((config.row_locks.wait_ms, config.row_locks.enabled, config.faults.len()), (5, true, 1));
+        let error = OrgConfig::from_yaml("edition: huge\n", "org.yaml").unwrap_err();
+        assert!(error.to_string().contains("org.yaml"), "{error}");
+        let schema = serde_json::to_value(schemars::schema_for!(OrgConfig)).unwrap();
+        assert!(schema["properties"]["licences"].is_object());
+    }
+
+    #[test]
+    fn debug_of_a_configuration_holds_no_secret() {
+        let config = OrgConfig {
+            users: vec![UserConfig { password: Some("hidden-word".into()), ..UserConfig::default() }],
+            ..OrgConfig::default()
+        };
+        let shown = format!("{config:?}");
+        assert!(!shown.contains("hidden-word") && !shown.contains("penstock-secret"), "{shown}");
+    }
+}

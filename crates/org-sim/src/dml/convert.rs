@@ -99,11 +99,6 @@ fn text(field: &Field, value: &str) -> Result<Value, RowError> {
             format!("{}: invalid email address: {value}", field.label),
             &field.name,
         )),
-        // Text is stored without the white space at its end, as Salesforce does; what is left empty is null.
-        _ if field.kind != Kind::TextArea && value.ends_with(' ') => {
-            let kept = value.trim_end_matches(' ');
-            Ok(if kept.is_empty() { Value::Null } else { Value::Text(kept.into()) })
-        }
         _ => Ok(Value::Text(value.into())),
     }
 }

@@ -8,6 +8,7 @@ mod resolve;
 mod write;
 
 pub use convert::{convert, parse_key};
+pub use write::Upserted;
 
 use crate::history::{Draft, History, HistoryOp, Mark};
 use crate::ids::SfId;

@@ -2,12 +2,13 @@
 
 use super::Plan;
 use crate::answer::{Request, Response};
-use crate::dml::{RowError, parse_key};
+use crate::dml::{RowError, Upserted, parse_key};
 use crate::faults::Operation;
 use crate::ids::SfId;
 use crate::json::Json;
 use crate::org::{Org, Ticket};
 use crate::query::write_record;
+use crate::schema::Storage;
 use crate::store::RowState;
 use std::borrow::Cow;
 
@@ -39,7 +40,7 @@ pub fn call(org: &mut Org, now_ms: i64, ticket: &Ticket, request: &Request<'_>) 
             Err(error) => refused(org, &error),
         };
     }
-    let target = match locate(org, ticket, now_ms, table) {
+    let target = match locate(org, ticket, table) {
         Ok(target) => target,
         Err(response) => return response,
     };
@@ -72,7 +73,7 @@ enum Located {
 }
 
 /// Finds the record that the path names.
-fn locate(org: &mut Org, ticket: &Ticket, now_ms: i64, table: usize) -> Result<Located, Response> {
+fn locate(org: &Org, ticket: &Ticket, table: usize) -> Result<Located, Response> {
     let plan = &ticket.plan;
     let by_key = plan.key_field.as_deref().filter(|field| !field.eq_ignore_ascii_case("Id"));
     let Some(field) = by_key else {
@@ -111,11 +112,11 @@ fn locate(org: &mut Org, ticket: &Ticket, now_ms: i64, table: usize) -> Result<L
     match ids.as_slice() {
         [] => Ok(Located::Nothing),
         [id] => Ok(Located::Row(*id)),
-        several => Err(several_matches(plan, &object.name, several, now_ms)),
+        several => Err(several_matches(plan, &object.name, several)),
     }
 }
 
-fn several_matches(plan: &Plan, object: &str, ids: &[SfId], _now_ms: i64) -> Response {
+fn several_matches(plan: &Plan, object: &str, ids: &[SfId]) -> Response {
     let url = |id: &SfId| format!("/services/data/v{}.0/sobjects/{object}/{id}", plan.version);
     Response::value(300, &ids.iter().map(url).collect())
 }
@@ -137,29 +138,23 @@ fn upsert(
     }
     let update_only = request.parameter("updateOnly").is_some_and(|value| value.eq_ignore_ascii_case("true"));
     let object = &org.store.table(table).object;
-    let number = object.field(field);
-    let key =
-        number.and_then(|n| parse_key(&object.fields[usize::from(n)], plan.key_value.as_deref().unwrap_or_default()));
+    // `Id` is a key in the path only: it finds a row and never makes one.
+    let number = object.field(field).filter(|number| object.fields[usize::from(*number)].storage == Storage::Cell);
+    let value = plan.key_value.as_deref().unwrap_or_default();
+    let key = number.and_then(|number| Some((number, parse_key(&object.fields[usize::from(number)], value)?)));
     let mut writer = org.writer(ticket, now_ms, false);
-    let result = match (target, number, key) {
-        (Located::Nothing, _, _) if update_only => return super::not_found(),
-        (Located::Nothing, Some(number), Some(key)) => writer.upsert(table, number, key, members).map(|done| done.id),
-        (Located::Nothing, ..) => return super::not_found(),
-        (Located::Row(id), Some(number), Some(key)) => {
-            let result = writer.upsert(table, number, key, members).map(|_| id);
-            writer.commit();
-            return match result {
-                // Up to version 45 an update had no body.
-                Ok(_) if plan.version <= 45 => Response::empty(204),
-                Ok(id) => Response::json(200, success(id, Some(false))),
-                Err(error) => refused(org, &error),
-            };
-        }
-        (Located::Row(id), ..) => writer.update(table, id, members).map(|()| id),
+    let result = match (target, key) {
+        (Located::Nothing, None) => return super::not_found(),
+        (Located::Nothing, Some(_)) if update_only => return super::not_found(),
+        (_, Some((number, key))) => writer.upsert(table, number, key, members),
+        (Located::Row(id), None) => writer.update(table, id, members).map(|()| Upserted { id, created: false }),
     };
     writer.commit();
     match result {
-        Ok(id) => created(plan, id, Some(true)),
+        Ok(done) if done.created => created(plan, done.id, Some(true)),
+        // Up to version 45 an update had no body.
+        Ok(_) if plan.version <= 45 => Response::empty(204),
+        Ok(done) => Response::json(200, success(done.id, Some(false))),
         Err(error) => refused(org, &error),
     }
 }
@@ -210,7 +205,6 @@ fn refused(org: &Org, error: &RowError) -> Response {
     let status = match &*error.code {
         "ENTITY_IS_DELETED" if error.fields.is_empty() => org.config.unverified.entity_is_deleted_status,
         "INSUFFICIENT_ACCESS_OR_READONLY" => 403,
-        "DUPLICATE_EXTERNAL_ID" if error.fields.is_empty() => 300,
         _ => 400,
     };
     Response::error_on(status, &error.code, &error.message, &error.fields)

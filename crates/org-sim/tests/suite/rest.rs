@@ -113,6 +113,10 @@ async fn single_upsert_follows_the_version_split_and_update_only() {
     assert_eq!(client.send("PATCH", &format!("{}?updateOnly=true", path(62, "third")), body.clone()).await.0, 404);
     assert_eq!(client.send("PATCH", &path(62, "x"), json!({ "Name": "n", "Code__c": "x" })).await.0, 400);
     assert_eq!(client.send("PATCH", "sobjects/Account/Name/x", body.clone()).await.0, 404);
+    let id = org.records("Account")[0]["Id"].as_str().unwrap().to_owned();
+    let (status, answer) = client.send("PATCH", &format!("sobjects/Account/Id/{id}"), body.clone()).await;
+    assert_eq!((status, answer["created"].clone()), (200, json!(false)));
+    assert_eq!(client.send("PATCH", "sobjects/Account/Id/001Hs00000zzzzz", body.clone()).await.0, 404);
     assert_eq!(org.count("Account"), 2);
     org.stop().await;
 }
