@@ -143,7 +143,7 @@ async fn play(stage: &mut Stage, args: &ChaosArgs) -> anyhow::Result<(Value, boo
     worker.until_settled(wal_end, PATIENCE).await.context("waiting until everything is settled")?;
     worker.stop().await?;
     let proof = stage.prove(&client, copied_seq).await?;
-    let own = penstock::prove_pipeline(&stage.pipeline_file(), &stage.environment()).await?;
+    let own = penstock::prove_pipeline(&stage.pipeline_file()).await?;
     let found = &proof.findings;
     let holds = proof.holds() && own["holds"] == true;
     let report = json!({
