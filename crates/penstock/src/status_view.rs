@@ -10,7 +10,7 @@
 
 use crate::http::Shown;
 use contract::{Clock, Log, SourceStatus, TablePhase};
-use model::{PipelineId, SourceId};
+use model::{OrgId, PipelineId, SourceId};
 use parking_lot::Mutex;
 use pipeline::engine::EngineHandle;
 use serde_json::{Value, json};
@@ -27,6 +27,7 @@ pub struct StatusView {
     pub clock: Arc<dyn Clock>,
     pub log: Arc<dyn Log>,
     pub sources: Vec<(SourceId, watch::Receiver<SourceStatus>)>,
+    pub orgs: Vec<OrgId>,
     pub engine: EngineHandle,
     started: Duration,
     progress: Mutex<Progress>,
@@ -46,11 +47,11 @@ impl StatusView {
         clock: Arc<dyn Clock>,
         log: Arc<dyn Log>,
         sources: Vec<(SourceId, watch::Receiver<SourceStatus>)>,
-        engine: EngineHandle,
+        (orgs, engine): (Vec<OrgId>, EngineHandle),
     ) -> Self {
         let started = clock.monotonic();
         let progress = Mutex::new(Progress { settled: 0, at: started });
-        Self { pipeline, clock, log, sources, engine, started, progress }
+        Self { pipeline, clock, log, sources, orgs, engine, started, progress }
     }
 
     /// True when every source's tables are copied and confirmed up to `lsn`, and every route has settled all that is in its stream.
@@ -82,6 +83,8 @@ impl StatusView {
         for (route, lag) in routes.as_array_mut().into_iter().flatten().zip(self.lags()) {
             route["lag_records"] = json!(lag);
         }
+        let quota: serde_json::Map<String, Value> =
+            self.orgs.iter().map(|org| (org.to_string(), json!(self.engine.quota(org)))).collect();
         json!({
             "pipeline": self.pipeline.as_str(),
             "pid": std::process::id(),
@@ -89,7 +92,7 @@ impl StatusView {
             "log_trouble": status.log_trouble,
             "sources": sources,
             "routes": routes,
-            "quota": self.engine.quota(),
+            "quota": quota,
         })
     }
 

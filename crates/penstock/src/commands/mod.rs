@@ -1,5 +1,14 @@
 //! One module for each command: arguments → answer.
 
+pub mod check;
+pub mod dlq;
 pub mod explain;
 pub mod init;
+mod opened;
+pub mod org;
+pub mod prove;
+pub mod quota;
+pub mod run;
 pub mod schema;
+pub mod status;
+pub mod trace;

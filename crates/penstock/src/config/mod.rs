@@ -421,9 +421,6 @@ pub struct LimitsConfig {
     /// How long after a batch was sent a restarted process waits before it reads the batch back.
     #[serde(default = "default_recovery_grace")]
     pub recovery_grace: Time,
-    /// Unsettled rows above which the first copy of the tables waits.
-    #[serde(default = "default_snapshot_backlog")]
-    pub snapshot_backlog: u64,
 }
 
 impl Default for LimitsConfig {
@@ -432,7 +429,6 @@ impl Default for LimitsConfig {
             window: default_window(),
             checkpoint_every: default_checkpoint_every(),
             recovery_grace: default_recovery_grace(),
-            snapshot_backlog: default_snapshot_backlog(),
         }
     }
 }
@@ -521,7 +517,4 @@ fn default_checkpoint_every() -> Time {
 }
 fn default_recovery_grace() -> Time {
     ms(2_000)
-}
-fn default_snapshot_backlog() -> u64 {
-    20_000
 }

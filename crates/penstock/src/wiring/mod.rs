@@ -4,14 +4,18 @@ mod routes;
 
 pub use routes::route_specs;
 
-use crate::config::{AuthFlow, Compression, Config, OrgConfig, Places, SecretText, SourceConfig};
+use crate::config::{AuthFlow, Compression, Config, OrgConfig, Percent, Places, SecretText, SourceConfig};
 use connector_postgres::{OnSlotMismatch, PostgresConfig};
 use connector_salesforce::{Auth, SalesforceConfig, Secret};
 use contract::{Retention, StreamBinding};
+use governor::{GovernorConfig, Permille};
 use log_store::{Codec, LogOptions};
 use model::{Finding, StreamId, StreamPartition, TableName};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+/// Calls that the stored quota ledger counts ahead of time: a crash wastes up to so many.
+const GOVERNOR_AHEAD: u64 = 200;
 
 /// Where things lie in the data folder.
 #[derive(Clone, Debug)]
@@ -138,4 +142,20 @@ pub fn log_options(config: &Config) -> LogOptions {
 /// How long the configured streams are kept.
 pub fn retention(config: &Config) -> Retention {
     Retention { age: config.log.retention.age.map(|age| age.0), bytes: config.log.retention.bytes.map(|size| size.0) }
+}
+
+/// An org's governor.
+pub fn governor_config(org: &OrgConfig) -> GovernorConfig {
+    let permille = |percent: Percent| Permille((percent.0 * 10.0).round() as u16);
+    let lanes = &org.lanes;
+    let defaults = GovernorConfig::default();
+    GovernorConfig {
+        share: permille(org.share),
+        reserved: [permille(lanes.critical), permille(lanes.standard), permille(lanes.bulk)],
+        burst: if org.pacing { defaults.burst } else { Permille(1000) },
+        // A place for every batch, and those that only critical ones may use.
+        in_flight_max: org.concurrency + defaults.in_flight_critical,
+        ahead: GOVERNOR_AHEAD,
+        ..defaults
+    }
 }
