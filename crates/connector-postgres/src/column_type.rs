@@ -370,3 +370,66 @@ impl PlanError {
         Retry::AfterOperator
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOOD: u32 = 20_000;
+    const MOODS: u32 = 20_001;
+    const AMOUNT: u32 = 20_002;
+    const CODES: u32 = 20_003;
+    const LOOP: u32 = 20_004;
+
+    fn catalogue() -> TypeCatalogue {
+        let mut catalogue = TypeCatalogue::default();
+        let mut add = |oid, kind| catalogue.insert(oid, TypeFacts { name: format!("t{oid}"), kind });
+        add(MOOD, TypeKind::Enum { labels: vec!["ok".into()] });
+        add(MOODS, TypeKind::Array { element_oid: MOOD, delimiter: b',' });
+        add(AMOUNT, TypeKind::Domain { base_oid: Type::NUMERIC.oid(), base_typmod: (10 << 16 | 2) + 4 });
+        add(CODES, TypeKind::Domain { base_oid: Type::VARCHAR_ARRAY.oid(), base_typmod: 7 });
+        add(LOOP, TypeKind::Domain { base_oid: LOOP, base_typmod: -1 });
+        catalogue
+    }
+
+    fn relation_of(type_oid: u32) -> RelationDescription {
+        RelationDescription {
+            relation_id: 1,
+            table: TableName { schema: "s".into(), name: "t".into() },
+            replica_identity: ReplicaIdentity::Default,
+            columns: vec![RelationField { name: "c".into(), type_oid, typmod: -1, identity: true, not_null: false }],
+        }
+    }
+
+    #[test]
+    fn modifiers_give_length_precision_and_scale() {
+        let of = |built_in: Type, typmod| catalogue().column_type(built_in.oid(), typmod).to_string();
+        assert_eq!(of(Type::VARCHAR, 24), "text(20)");
+        assert_eq!(of(Type::VARCHAR, -1), "text");
+        assert_eq!(of(Type::NUMERIC, (10 << 16 | 2) + 4), "numeric(10,2)");
+        // numeric(5,-2): 11 bits of two's complement.
+        assert_eq!(of(Type::NUMERIC, (5 << 16 | 0x7fe) + 4), "numeric(5,-2)");
+        assert_eq!(of(Type::NUMERIC, -1), "numeric");
+        assert_eq!(catalogue().column_type(Type::TIME.oid(), 3), ColumnType::Time { precision: 3 });
+        assert_eq!(catalogue().column_type(Type::TIMESTAMP.oid(), -1), ColumnType::Timestamp { precision: 6 });
+        assert_eq!(of(Type::OID, -1), "bigint");
+        assert_eq!(of(Type::INT4_RANGE, -1), "int4range");
+    }
+
+    #[test]
+    fn domains_give_their_base_and_arrays_their_element() {
+        let of = |oid| catalogue().column_type(oid, -1);
+        assert_eq!(of(AMOUNT), ColumnType::Decimal { precision: Some(10), scale: Some(2) });
+        assert_eq!(of(MOODS), ColumnType::Array { of: Box::new(ColumnType::Enum { labels: vec!["ok".into()] }) });
+        assert_eq!(of(CODES), ColumnType::Array { of: Box::new(ColumnType::Text { length: Some(3) }) });
+    }
+
+    #[test]
+    fn type_that_the_catalogue_lacks_is_not_covered_and_a_circle_ends() {
+        let catalogue = catalogue();
+        for (oid, covered) in [(MOODS, true), (Type::JSONB.oid(), true), (29_999, false), (LOOP, false)] {
+            assert_eq!(catalogue.covers(&relation_of(oid)), covered, "{oid}");
+        }
+        assert_eq!(catalogue.column_type(29_999, -1).to_string(), "type 29999");
+    }
+}

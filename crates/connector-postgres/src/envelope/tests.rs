@@ -94,8 +94,10 @@ fn write(plan: &RelationPlan, bytes: &[u8]) -> RecordBatch {
     batch
 }
 
-/// Key, value and headers of each record, parsed.
-fn parsed(batch: &RecordBatch) -> Vec<(Value, Value, Vec<(String, String)>)> {
+/// Key, value and headers of a record.
+type Parsed = (Value, Value, Vec<(String, String)>);
+
+fn parsed(batch: &RecordBatch) -> Vec<Parsed> {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
     let json = |bytes: Option<&[u8]>| bytes.map_or(Value::Null, |bytes| serde_json::from_slice(bytes).expect("JSON"));
     batch
@@ -107,7 +109,7 @@ fn parsed(batch: &RecordBatch) -> Vec<(Value, Value, Vec<(String, String)>)> {
         .collect()
 }
 
-fn one(plan: &RelationPlan, bytes: &[u8]) -> (Value, Value, Vec<(String, String)>) {
+fn one(plan: &RelationPlan, bytes: &[u8]) -> Parsed {
     let mut records = parsed(&write(plan, bytes));
     assert_eq!(records.len(), 1);
     records.remove(0)

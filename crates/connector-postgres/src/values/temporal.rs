@@ -201,7 +201,8 @@ fn split_plain(text: &[u8]) -> Option<(&[u8; 19], &[u8])> {
         .zip(FORM)
         .fold(true, |fits, (byte, form)| fits & if *form == b'0' { byte.is_ascii_digit() } else { byte == form });
     let digits = fraction.strip_prefix(b".").unwrap_or(fraction);
-    let plain = fits && fraction.len() <= 7 && (digits.len() < fraction.len()) == !digits.is_empty();
+    let has_point = digits.len() < fraction.len();
+    let plain = fits && fraction.len() <= 7 && has_point != digits.is_empty();
     (plain && digits.iter().all(u8::is_ascii_digit)).then_some((local, fraction))
 }
 
