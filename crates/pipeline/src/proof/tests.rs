@@ -314,7 +314,7 @@ fn expected(records: &[(&str, u64)], settled: &[(u64, Outcome)], settled_to: u64
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 30, ..ProptestConfig::default() })]
 
     #[test]
     fn the_proof_finds_what_the_definition_says_in_any_number_of_passes(

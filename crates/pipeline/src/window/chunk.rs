@@ -105,7 +105,9 @@ impl Chunk {
 
     /// True when another entry fits.
     pub(super) fn takes(&self, offset: u64, words: usize) -> bool {
-        self.len < ENTRIES && self.columns().words.len() + words <= WORDS_MAX && offset - self.base <= u64::from(u32::MAX)
+        self.len < ENTRIES
+            && self.columns().words.len() + words <= WORDS_MAX
+            && offset - self.base <= u64::from(u32::MAX)
     }
 
     /// Adds an entry without words; returns its slot.

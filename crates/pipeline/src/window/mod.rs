@@ -110,7 +110,8 @@ impl Window {
 
     /// Takes a record in and moves the cursor to its offset.
     ///
-    /// **Order.** Offsets ascend; for one route strictly.
+    /// **Order.** Offsets ascend; for one route strictly, while it has anything unsettled. Entries of one offset (several
+    /// routes', or a redriven record that stands behind everything read) count as earlier in the order in which they are pushed.
     ///
     /// # Errors
     /// `Full` when the memory limit would be passed: nothing was changed, push again after something was settled; never
