@@ -41,10 +41,8 @@ impl Window {
         let writes = entry.writes.iter().map(|key| (key, true));
         for (fingerprint, write) in writes.chain(entry.reads.iter().map(|key| (key, false))) {
             let key = KeyHash::of(*fingerprint);
-            // Quadratic, over at most some 250 keys, and mostly over two.
-            if self.scratch.len() > state::KEYS_MAX {
-                self.scratch.push((key, write));
-            } else if !self.scratch.iter().any(|(known, _)| *known == key) {
+            // Quadratic, over at most some 250 keys, and mostly over two; whoever has more is refused.
+            if self.scratch.len() > state::KEYS_MAX || !self.scratch.iter().any(|(known, _)| *known == key) {
                 self.scratch.push((key, write));
             }
         }
@@ -127,13 +125,34 @@ impl Window {
             let words = &self.chunks[place.chunk()].columns().words;
             if words[at] & READ != 0 {
                 let id = words[at] & !READ;
-                self.leave_readers(id);
+                // A read that was yielded stands in no phase any more.
+                if id != END {
+                    self.leave_readers(id);
+                }
                 at += 1;
             } else {
                 let (key, next) = (self.chunks[place.chunk()].key_at(at), words[at + 2]);
                 self.end_phase(key, WordRef::new(place.chunk(), at).0, next);
                 at += super::chunk::WRITE_WORDS;
             }
+        }
+    }
+
+    /// Gives up the reads of an entry in flight: later writers of those keys need not wait for it any more. It keeps what it
+    /// writes.
+    pub(super) fn unlink_reads(&mut self, place: EntryRef) {
+        let (mut at, end) = self.chunks[place.chunk()].word_range(place.slot());
+        while at < end {
+            let word = self.chunks[place.chunk()].columns().words[at];
+            if word & READ == 0 {
+                at += super::chunk::WRITE_WORDS;
+                continue;
+            }
+            if word & !READ != END {
+                self.chunks[place.chunk()].columns_mut().words[at] = READ | END;
+                self.leave_readers(word & !READ);
+            }
+            at += 1;
         }
     }
 
