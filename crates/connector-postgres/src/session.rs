@@ -169,8 +169,11 @@ impl Opened {
         finish.cancel();
         let read = flattened((&mut reader).await);
         drop((reader_abort, confirmer_abort));
-        // What the reader says explains a session that ended for want of bytes.
-        captured.and(read)
+        match (captured, read) {
+            // A stream that ended is explained by its reader.
+            (Err(SourceError::Transient { .. }), Err(reason)) => Err(reason),
+            (captured, read) => captured.and(read),
+        }
     }
 }
 

@@ -42,7 +42,7 @@ impl PostgresSource {
         let sql = Sql::connect(&self.endpoint()?).await?;
         let statement = "select pg_logical_emit_message(true, 'penstock.mark', '')";
         let text = sql.text(statement, "marking the end of the WAL").await?.unwrap_or_default();
-        text.parse().map_err(|message| SourceError::Transient { code: ErrorCode("PS2101"), message })
+        text.parse().map_err(|message| SourceError::Transient { code: ErrorCode("PS2115"), message })
     }
 
     fn endpoint(&self) -> Result<Endpoint, SourceError> {

@@ -147,19 +147,11 @@ impl Engine {
                 Some(ended) = tasks.join_next() => outcome_of(ended)?,
                 piece = pieces.recv() => match piece {
                     Some(piece) => self.piece(&piece).await?,
-                    None => return self.reader_ended(tasks).await,
+                    // The reader's own error says more; the session asks it.
+                    None => return Err(transient("PS2114", "the replication connection ended")),
                 },
             }
         }
-    }
-
-    /// The reader ended first: its error is the session's.
-    async fn reader_ended(&mut self, tasks: &mut JoinSet<Result<(), SourceError>>) -> Result<(), SourceError> {
-        self.flush().await?;
-        while let Some(ended) = tasks.join_next().await {
-            outcome_of(ended)?;
-        }
-        Err(transient("PS2114", "the replication connection ended"))
     }
 
     fn buffered(&self) -> usize {

@@ -57,6 +57,7 @@ pub struct Seen {
     /// Null for a tombstone.
     pub value: Value,
     pub unchanged: Option<Value>,
+    pub chunk: Option<String>,
 }
 
 impl Seen {
@@ -241,7 +242,7 @@ fn open_log(dir: &TempDir) -> Arc<LogStore> {
 }
 
 fn parse(record: &model::Record<'_>, offset: u64) -> Seen {
-    let text = |name: &str| record.header(name).map(|value| String::from_utf8(value.to_vec()).expect("UTF-8"));
+    let text = |name: &str| text_of(record, name);
     let json = |bytes: Option<&[u8]>| bytes.map_or(Value::Null, |bytes| serde_json::from_slice(bytes).expect("JSON"));
     Seen {
         offset,
@@ -249,8 +250,13 @@ fn parse(record: &model::Record<'_>, offset: u64) -> Seen {
         op: text("op").expect("an op header"),
         key: json(record.key),
         value: json(record.value),
+        chunk: text_of(record, "chunk"),
         unchanged: record.header("unchanged").map(|value| serde_json::from_slice(value).expect("JSON")),
     }
+}
+
+fn text_of(record: &model::Record<'_>, header: &str) -> Option<String> {
+    record.header(header).map(|value| String::from_utf8(value.to_vec()).expect("UTF-8"))
 }
 
 /// A running source.
