@@ -17,7 +17,7 @@ use crate::{crash, http, progress, signals};
 use connector_postgres::{OnSlotMismatch, PostgresSource};
 use connector_salesforce::SalesforceSink;
 use contract::{
-    Clock, CrashPoints, Log, Sink, Source, SourceContext, SourceError, SourceStatus, StateStore, StreamSpec, SystemClock,
+    Clock, CrashPoints, Log, Sink, Source, SourceContext, SourceError, SourceStatus, StateStore, StreamSpec, SystemClock, TablePhase,
 };
 use log_store::LogStore;
 use model::{OrgId, PipelineId, Retry, SourceId, TableSchema};
@@ -135,6 +135,7 @@ impl Pipeline {
             Ok(surface) => surface,
             Err(problem) => return Answer::failed(problem),
         };
+        let told = tokio::spawn(tell_copying(view.sources.clone(), handle.clone()));
         let shown = tokio::spawn(progress::show(view.clone(), as_json, engine_stop.clone()));
         let mut moving = tokio::spawn(engine.run(engine_stop.clone()));
         let end = self.until_end(args, &view, &mut capture, &mut moving).await;
@@ -151,6 +152,7 @@ impl Pipeline {
             },
         };
         let _progress_ended = shown.await;
+        told.abort();
         drop(surface);
         let last = view.to_json();
         self.log.close();
@@ -309,6 +311,23 @@ impl Pipeline {
                 Answer { result, ..Answer::failed(problem) }
             }
             End::Engine(error) => Answer { result, ..Answer::failed(self.engine_problem(&error)) },
+        }
+    }
+}
+
+/// Tells the engine which tables are still being copied, as often as that changes.
+async fn tell_copying(mut sources: Vec<(SourceId, watch::Receiver<SourceStatus>)>, handle: EngineHandle) {
+    loop {
+        let mut copying = Vec::new();
+        for (_, status) in &mut sources {
+            let status = status.borrow_and_update();
+            let unfinished = status.tables.iter().filter(|(_, phase)| !matches!(phase, TablePhase::Done { .. }));
+            copying.extend(unfinished.map(|(table, _)| table.clone()));
+        }
+        handle.set_copying(copying);
+        let changes = sources.iter_mut().map(|(_, status)| Box::pin(status.changed()));
+        if futures::future::select_all(changes).await.0.is_err() {
+            return;
         }
     }
 }

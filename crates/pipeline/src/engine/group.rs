@@ -44,7 +44,11 @@ pub struct Shared {
     pub settler: Settler,
     pub state: Arc<dyn StateStore>,
     pub status: Arc<watch::Sender<EngineStatus>>,
+    pub copying: Copying,
 }
+
+/// Tables whose first copy is not done yet, as the program says.
+pub(super) type Copying = Arc<parking_lot::RwLock<std::collections::BTreeSet<model::TableName>>>;
 
 impl Shared {
     /// Monotonic time.
@@ -92,6 +96,8 @@ pub struct Group {
     pub(super) redrives: Redrives,
     /// Until when no permit can be had, by lane.
     pub(super) lane_wait: [Duration; 3],
+    /// What the governor said last, where it is worth telling.
+    pub(super) wait_reason: Option<String>,
     pub(super) next_job: u64,
     /// The end of what is known to stand in `_settlements`.
     pub(super) settlements_end: Offset,
@@ -130,6 +136,7 @@ impl Group {
             ages: Ages::default(),
             redrives: Redrives::new(routes.len()),
             lane_wait: [Duration::ZERO; 3],
+            wait_reason: None,
             next_job: 0,
             persist: super::persist::Persist::new(now),
             stopping: false,

@@ -18,6 +18,8 @@ const QUOTA_WAIT: Duration = Duration::from_secs(60);
 /// Between two tries when credentials or rights are refused, at first and at most.
 const AUTH_WAIT_MIN: Duration = Duration::from_secs(1);
 const AUTH_WAIT_MAX: Duration = Duration::from_secs(60);
+/// Between two tries of a row whose parent is missing: it should follow soon when the parent has come.
+const PARENT_RETRY_MAX: Duration = Duration::from_secs(5);
 /// Failures of whole batches after which a row travels with fewer others: one of them may be what breaks the target.
 const FAILURES_TOGETHER_MAX: u32 = 2;
 
@@ -186,11 +188,20 @@ impl Group {
                 let history = self.histories.of(row.id);
                 history.streak += 1;
                 let streak = history.streak;
+                let copying = self.copying_parents(index);
+                let history = self.histories.of(row.id);
+                if copying {
+                    // The first copy has still to bring the parents: the wait is counted from its end.
+                    history.parent_since = Some(now);
+                }
                 let since = *history.parent_since.get_or_insert(now);
                 if now.saturating_sub(since) >= spec.parent_wait_max {
                     sorted.dead.push((row, gave_up(error, format!("its parent did not come in {:?}", now - since))));
                 } else {
-                    let wait = self.jitter.backoff(&spec, streak);
+                    let wait = self.jitter.backoff(&spec, streak).min(PARENT_RETRY_MAX);
+                    for id in std::iter::once(row.id).chain(row.merged.iter().map(|taken| taken.id)) {
+                        self.window.yield_reads(id);
+                    }
                     self.give_back(row, Some(now + wait));
                 }
             }
@@ -235,6 +246,13 @@ impl Group {
         }
     }
 
+    /// True while the source still copies a table that a parent of this route's rows comes from.
+    fn copying_parents(&self, index: usize) -> bool {
+        let copying = self.shared.copying.read();
+        let references = &self.routes[index].route.spec.references;
+        !copying.is_empty() && references.iter().any(|reference| copying.contains(&reference.table))
+    }
+
     /// It failed, and may not fail the next time.
     fn again(
         &mut self,
@@ -259,11 +277,11 @@ impl Group {
         }
         if failures >= spec.attempts_max {
             sorted.dead.push((row, gave_up(error, format!("{failures} attempts failed"))));
-        } else if counts {
+        } else {
+            // Also when the target as a whole failed: so the next probe carries other rows, and one that breaks the target
+            // is told from an outage.
             let wait = self.jitter.backoff(&spec, streak);
             self.give_back(row, Some(now + wait));
-        } else {
-            self.give_back(row, None);
         }
     }
 

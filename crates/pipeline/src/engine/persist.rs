@@ -164,9 +164,9 @@ impl Group {
         self.persist.published = now;
         self.persist.unpublished = false;
         let end = self.shared.carrier.log.bounds(&self.stream).map(|bounds| bounds.durable).unwrap_or_default();
-        let lane_wait = self.lane_wait;
+        let permit_wait = if self.lane_wait.iter().any(|until| *until > now) { self.wait_reason.clone() } else { None };
         for (index, run) in self.routes.iter_mut().enumerate() {
-            let paused = run.paused(now, &lane_wait);
+            let paused = run.paused(now).or_else(|| permit_wait.clone());
             let status = &mut run.status;
             status.read_offset = self.window.cursor();
             status.settled_offset = self.window.checkpoint(index as u16).max(status.checkpoint);

@@ -142,11 +142,11 @@ impl RouteRun {
     }
 
     /// Why nothing is sent, while that is so.
-    pub fn paused(&self, now: Duration, lane_wait: &[Duration; 3]) -> Option<String> {
+    pub fn paused(&self, now: Duration) -> Option<String> {
         if let Some(reason) = &self.halted {
             return Some(reason.clone());
         }
-        let waits = self.pause.until > now || self.pause.streak > 0 || lane_wait.iter().any(|until| *until > now);
+        let waits = self.pause.until > now || self.pause.streak > 0;
         if waits { self.pause.reason.clone() } else { None }
     }
 

@@ -94,7 +94,7 @@ impl Group {
             Err(wait) => {
                 self.lane_wait[lane as usize] = now + wait.delay;
                 if wait.worth_telling {
-                    run.pause.reason = Some(wait.reason);
+                    self.wait_reason = Some(wait.reason);
                     self.persist.touch();
                 }
                 None

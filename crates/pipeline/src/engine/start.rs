@@ -3,7 +3,7 @@
 use super::admission::{BACKLOG_MAX, EngineAdmission};
 use super::dispatch::Carrier;
 use super::error::EngineError;
-use super::group::{Group, GroupStart, Shared, task_failed};
+use super::group::{Copying, Group, GroupStart, Shared, task_failed};
 use super::permits::Permits;
 use super::reader::Reader;
 use super::redrives::Command;
@@ -51,6 +51,7 @@ pub struct Engine {
     parts: EngineParts,
     status: Arc<watch::Sender<EngineStatus>>,
     permits: Arc<Mutex<HashMap<OrgId, Permits>>>,
+    copying: Copying,
 }
 
 /// Looks at a running engine. Cheap to clone; outlives it.
@@ -59,6 +60,7 @@ pub struct EngineHandle {
     log: Arc<dyn Log>,
     status: watch::Receiver<EngineStatus>,
     permits: Arc<Mutex<HashMap<OrgId, Permits>>>,
+    copying: Copying,
 }
 
 impl EngineHandle {
@@ -77,6 +79,12 @@ impl EngineHandle {
         self.permits.lock().get(org)?.status()
     }
 
+    /// Says which tables' first copies are not done yet: a row waits for a parent from such a table without limit, since the
+    /// copy will bring it.
+    pub fn set_copying(&self, tables: impl IntoIterator<Item = model::TableName>) {
+        *self.copying.write() = tables.into_iter().collect();
+    }
+
     /// Admits snapshot chunks while less than `BACKLOG_MAX` records wait in log and window.
     pub fn admission(&self) -> EngineAdmission {
         EngineAdmission::new(self.log.clone(), self.status.clone(), BACKLOG_MAX)
@@ -91,12 +99,23 @@ impl Engine {
             .iter()
             .map(|route| RouteStatus::new(route.id.clone(), route.stream.clone(), route.table.clone(), Offset(0)));
         let status = EngineStatus { routes: routes.collect(), log_trouble: None };
-        Self { spec, parts, status: Arc::new(watch::Sender::new(status)), permits: Arc::default() }
+        Self {
+            spec,
+            parts,
+            status: Arc::new(watch::Sender::new(status)),
+            permits: Arc::default(),
+            copying: Copying::default(),
+        }
     }
 
     /// A handle to look at it.
     pub fn handle(&self) -> EngineHandle {
-        EngineHandle { log: self.parts.log.clone(), status: self.status.subscribe(), permits: self.permits.clone() }
+        EngineHandle {
+            log: self.parts.log.clone(),
+            status: self.status.subscribe(),
+            permits: self.permits.clone(),
+            copying: self.copying.clone(),
+        }
     }
 
     /// Recovers what an earlier run left, then moves records until `stop` is cancelled; waits for what is in flight (at most
@@ -107,7 +126,7 @@ impl Engine {
     /// # Errors
     /// `EngineError`: it did not start, or going on is useless. What was settled is settled.
     pub async fn run(self, stop: CancellationToken) -> Result<(), EngineError> {
-        let Self { spec, parts, status, permits } = self;
+        let Self { spec, parts, status, permits, copying } = self;
         let log = parts.log.clone();
         create_streams(&*log).await?;
         heal(&*log, &*parts.state).await?;
@@ -122,7 +141,7 @@ impl Engine {
             next_batch: Arc::new(AtomicU64::new(recovered.next_batch)),
         };
         let groups = spec.relation_groups();
-        let shared = Arc::new(Shared { spec, carrier, settler, state: parts.state.clone(), status });
+        let shared = Arc::new(Shared { spec, carrier, settler, state: parts.state.clone(), status, copying });
         let mut beside = JoinSet::new();
         for org in orgs.values() {
             beside.spawn(keep_quota(org.clone(), parts.state.clone()));

@@ -17,6 +17,7 @@ enum Step {
     Retry { pick: usize },
     Hold { pick: usize, until: u64 },
     Wake { now: u64 },
+    Yield { pick: usize },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -33,6 +34,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<usize>().prop_map(|pick| Step::Retry { pick }),
         1 => (any::<usize>(), 0u64..50).prop_map(|(pick, until)| Step::Hold { pick, until }),
         1 => (0u64..50).prop_map(|now| Step::Wake { now }),
+        1 => any::<usize>().prop_map(|pick| Step::Yield { pick }),
     ]
 }
 
@@ -184,6 +186,13 @@ impl Pair {
                     self.held_until[at] = Duration::from_secs(until);
                     self.window.hold(self.ids[at].expect("pushed"), self.held_until[at]);
                     self.views[at].phase = Phase::Held;
+                }
+            }
+            Step::Yield { pick } => {
+                let in_flight = |view: &View| matches!(view.phase, Phase::InFlight | Phase::Absorbed { .. });
+                if let Some(at) = self.pick(pick, in_flight) {
+                    self.window.yield_reads(self.ids[at].expect("pushed"));
+                    self.views[at].reads.clear();
                 }
             }
             Step::Wake { now } => {
@@ -356,6 +365,26 @@ fn a_critical_record_behind_a_backlog_is_ready_at_once() {
     }
     let critical = push(&mut window, 50_000, Lane::Critical, &[50_000], &[]);
     assert_eq!(take_all(&mut window, Lane::Critical), vec![critical]);
+}
+
+#[test]
+fn a_parent_behind_its_child_goes_first_once_the_child_yields() {
+    let (child_key, parent_key) = (1, 2);
+    let mut window = Window::new(1, 1 << 20, Offset(0));
+    let child = push(&mut window, 1, Lane::Standard, &[child_key], &[parent_key]);
+    let parent = push(&mut window, 2, Lane::Standard, &[parent_key], &[]);
+    let next_child = push(&mut window, 3, Lane::Standard, &[child_key], &[parent_key]);
+    assert_eq!(take_all(&mut window, Lane::Standard), vec![child]);
+    window.yield_reads(child);
+    window.yield_reads(child);
+    window.hold(child, Duration::from_secs(1));
+    assert_eq!(take_all(&mut window, Lane::Standard), vec![parent]);
+    window.settle(parent);
+    assert_eq!(take_all(&mut window, Lane::Standard), vec![], "the child's own key stays in order");
+    assert_eq!(window.wake(Duration::from_secs(1)), 1);
+    assert_eq!(take_all(&mut window, Lane::Standard), vec![child]);
+    window.settle(child);
+    assert_eq!(take_all(&mut window, Lane::Standard), vec![next_child]);
 }
 
 #[test]
