@@ -1,6 +1,6 @@
 //! What a command prints: tables and sentences for people, one JSON object with `--json`.
 
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ContentArrangement, LineStyle, Table, TableStyle};
 use model::{Finding, Severity};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -132,10 +132,19 @@ pub fn findings_text(findings: &[Finding]) -> String {
     out
 }
 
-/// A table as wide as the terminal, or as its content in a pipe.
+/// Lines around the table and below its header, none between rows.
+const LINES: TableStyle = TableStyle::new()
+    .top_border(LineStyle::none().fill('─').junction('─'))
+    .header_separator(LineStyle::none().fill('─').junction('─'))
+    .bottom_border(LineStyle::none().fill('─').junction('─'));
+
+/// A table as wide as the terminal, or as its content in a pipe. A header of empty words is left out.
 pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(header.to_vec());
+    table.load_style(LINES);
+    if header.iter().any(|word| !word.is_empty()) {
+        table.set_header(header.to_vec());
+    }
     if std::io::stdout().is_terminal() {
         table.set_content_arrangement(ContentArrangement::Dynamic);
     }

@@ -17,7 +17,6 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("connector-salesforce", &["model", "contract"]),
     ("org-sim", &["model"]),
     ("private-postgres", &[]),
-    ("testkit", &["model", "contract", "org-sim", "private-postgres"]),
     (
         "penstock",
         &[
@@ -34,9 +33,6 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
 ];
-
-/// Rooms that product code never imports; tests may.
-const TESTS_ONLY: &[&str] = &["testkit"];
 
 #[derive(Deserialize)]
 struct Metadata {
@@ -78,7 +74,7 @@ fn violations(package: &Package, rules: &BTreeMap<&str, &[&str]>) -> Vec<String>
     let inside = package.dependencies.iter().filter(|dependency| dependency.path.is_some());
     inside
         .filter(|dependency| dependency.kind.as_deref() != Some("dev"))
-        .filter(|dependency| !allowed.contains(&dependency.name.as_str()) || TESTS_ONLY.contains(&dependency.name.as_str()))
+        .filter(|dependency| !allowed.contains(&dependency.name.as_str()))
         .map(|dependency| format!("{} may not import {}", package.name, dependency.name))
         .collect()
 }
@@ -101,7 +97,7 @@ mod tests {
         let rules: BTreeMap<&str, &[&str]> = ROOMS.iter().copied().collect();
         let planted = package("connector-postgres", &[("pipeline", None), ("log-store", Some("dev")), ("model", None)]);
         assert_eq!(violations(&planted, &rules), vec!["connector-postgres may not import pipeline"]);
-        assert_eq!(violations(&package("penstock", &[("testkit", None)]), &rules).len(), 1);
+        assert_eq!(violations(&package("pipeline", &[("org-sim", None), ("org-sim", Some("dev"))]), &rules).len(), 1);
         assert_eq!(violations(&package("attic", &[]), &rules).len(), 1);
     }
 }

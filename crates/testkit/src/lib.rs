@@ -1,1 +1,0 @@
-//! Fixtures, fault queues and real servers for tests
