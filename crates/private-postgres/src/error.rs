@@ -1,7 +1,5 @@
 //! Why a private server could not be had.
 
-use model::{ErrorCode, Retry};
-
 /// Why a private server did not start, stop or answer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -29,9 +27,9 @@ pub enum PrivatePostgresError {
 }
 
 impl PrivatePostgresError {
-    /// The stable code.
-    pub fn code(&self) -> ErrorCode {
-        ErrorCode(match self {
+    /// The stable code. All of these need somebody to look: no retry helps.
+    pub fn code(&self) -> &'static str {
+        match self {
             Self::NotFound { .. } => "PS2101",
             Self::TooOld { .. } => "PS2102",
             Self::NoUser => "PS2103",
@@ -40,12 +38,7 @@ impl PrivatePostgresError {
             Self::Start { .. } => "PS2106",
             Self::Slow { .. } => "PS2107",
             Self::Sql { .. } => "PS2108",
-        })
-    }
-
-    /// What to do next: all of these need somebody to look.
-    pub fn retry(&self) -> Retry {
-        Retry::AfterOperator
+        }
     }
 }
 
