@@ -1,0 +1,12 @@
+//! The engine against a log, a state store and a target that are told when to fail.
+
+mod coalesce;
+mod crash;
+mod dead_letters;
+mod delivery;
+mod failures;
+mod memory;
+mod model_check;
+mod real_stores;
+mod target;
+mod world;

@@ -1,0 +1,310 @@
+//! A target that keeps rows and a history, and fails as it is told.
+
+use super::memory::Life;
+use async_trait::async_trait;
+use contract::{
+    AllocationReading, AppliedBatch, FieldKind, FieldSchema, ObjectSchema, OutBatch, OutOp, OutRow, ReadBack, RowError,
+    RowResult, Sink, SinkError, SinkLimits,
+};
+use model::{Cell, ErrorClass, ErrorCode, FieldValue, Finding, Lane, ObjectName};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::watch;
+
+pub type Fields = BTreeMap<String, Option<String>>;
+
+/// One effect on the target, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Effect {
+    pub object: String,
+    pub key: String,
+    pub op: OutOp,
+    /// What was written; a null is `None`.
+    pub fields: Fields,
+    pub lane: Lane,
+}
+
+/// What a script does with a batch before the target does anything.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// The whole call fails, nothing is applied.
+    Fail(ErrorClass, Option<&'static str>),
+    /// Everything is applied, and the answer is lost.
+    LoseAnswer,
+    /// These rows (by key) fail with a class and code; the others are applied.
+    Rows(Vec<(String, ErrorClass, &'static str)>),
+    /// Applied, but only after this time.
+    Late(Duration),
+}
+
+type Script = Box<dyn FnMut(&OutBatch) -> Option<Fault> + Send>;
+
+/// The target; outlives the engine.
+pub struct Target {
+    pub rows: Mutex<BTreeMap<(String, String), Fields>>,
+    pub history: Mutex<Vec<Effect>>,
+    pub batches: Mutex<Vec<(OutOp, Vec<String>)>>,
+    pub read_backs: AtomicUsize,
+    pub forgotten: AtomicUsize,
+    script: Mutex<Option<Script>>,
+    pub changed: watch::Sender<u64>,
+    pub limits: Mutex<SinkLimits>,
+    /// Batches wait here while it is false.
+    pub open: watch::Sender<bool>,
+    in_flight: Mutex<Vec<(String, String)>>,
+    pub objects: BTreeMap<String, ObjectSchema>,
+}
+
+pub fn field(name: &str, kind: FieldKind) -> FieldSchema {
+    FieldSchema {
+        name: name.into(),
+        kind,
+        length: 255,
+        precision: 18,
+        scale: 0,
+        nillable: true,
+        defaulted_on_create: false,
+        createable: true,
+        updateable: true,
+        external_id: true,
+        id_lookup: true,
+        unique: true,
+        case_sensitive: false,
+        calculated: false,
+        reference_to: Vec::new(),
+        relationship_name: None,
+        picklist: Vec::new(),
+        picklist_restricted: false,
+    }
+}
+
+impl Target {
+    pub fn new() -> Arc<Self> {
+        let object = |name: &str, parent: Option<&str>| {
+            let mut fields = vec![
+                field("Key__c", FieldKind::Text),
+                field("V__c", FieldKind::Double),
+                field("Note__c", FieldKind::Text),
+            ];
+            if let Some(parent) = parent {
+                let mut lookup = field("Parent__c", FieldKind::Reference);
+                lookup.external_id = false;
+                lookup.reference_to = vec![parent.into()];
+                lookup.relationship_name = Some("Parent__r".into());
+                fields.push(lookup);
+            }
+            let schema = ObjectSchema {
+                name: name.into(),
+                createable: true,
+                updateable: true,
+                deletable: true,
+                queryable: true,
+                fields,
+            };
+            (name.to_owned(), schema)
+        };
+        Arc::new(Self {
+            rows: Mutex::default(),
+            history: Mutex::default(),
+            batches: Mutex::default(),
+            read_backs: AtomicUsize::new(0),
+            forgotten: AtomicUsize::new(0),
+            script: Mutex::default(),
+            changed: watch::Sender::new(0),
+            limits: Mutex::new(SinkLimits { rows_max: 200, bytes_max: 1 << 20, in_flight_max: 8 }),
+            open: watch::Sender::new(true),
+            in_flight: Mutex::default(),
+            objects: [object("Item__c", None), object("Parent__c", None), object("Child__c", Some("Parent__c"))].into(),
+        })
+    }
+
+    /// Says what happens to batches from now on.
+    pub fn script(&self, script: impl FnMut(&OutBatch) -> Option<Fault> + Send + 'static) {
+        *self.script.lock() = Some(Box::new(script));
+    }
+
+    /// The `V__c` values that a key had, in order; a delete is `None`.
+    pub fn values(&self, object: &str, key: &str) -> Vec<Option<i64>> {
+        let history = self.history.lock();
+        let of_key = history.iter().filter(|effect| effect.object == object && effect.key == key);
+        of_key
+            .filter_map(|effect| match effect.op {
+                OutOp::Delete => Some(None),
+                _ => effect.fields.get("V__c").map(|v| v.as_ref().map(|v| v.parse().unwrap())),
+            })
+            .collect()
+    }
+
+    pub fn row(&self, object: &str, key: &str) -> Option<Fields> {
+        self.rows.lock().get(&(object.to_owned(), key.to_owned())).cloned()
+    }
+
+    fn apply_row(&self, batch: &OutBatch, row: &OutRow) -> RowResult {
+        let object = batch.object.as_str().to_owned();
+        let key = text(row.key.as_ref().unwrap());
+        let mut fields = Fields::new();
+        for (column, cell) in batch.columns.iter().zip(&row.cells) {
+            let value = match cell {
+                Cell::Unchanged => continue,
+                Cell::Null => None,
+                Cell::Value(value) => Some(text(value)),
+            };
+            if let (Some(reference), Some(parent)) = (&column.reference, &value) {
+                let parent = (reference.object.as_str().to_owned(), parent.clone());
+                if !self.rows.lock().contains_key(&parent) {
+                    return failed(ErrorClass::ParentMissing, "INVALID_FIELD_PARENT");
+                }
+            }
+            fields.insert(column.field.to_string(), value);
+        }
+        let mut rows = self.rows.lock();
+        let place = (object.clone(), key.clone());
+        match batch.op {
+            OutOp::Delete => drop(rows.remove(&place)),
+            _ => rows.entry(place).or_default().extend(fields.clone()),
+        }
+        self.history.lock().push(Effect { object, key, op: batch.op, fields, lane: batch.lane });
+        RowResult::Applied { id: Some("a00".into()), created: false }
+    }
+}
+
+pub fn failed(class: ErrorClass, code: &str) -> RowResult {
+    RowResult::Failed(RowError { class, code: code.into(), message: "scripted".into(), fields: vec![] })
+}
+
+pub fn text(value: &FieldValue) -> String {
+    match value {
+        FieldValue::Text(text) => text.to_string(),
+        FieldValue::Number(number) => number.as_str().to_owned(),
+        FieldValue::Bool(flag) => flag.to_string(),
+    }
+}
+
+/// The target as one life reaches it.
+pub struct TargetSink {
+    pub target: Arc<Target>,
+    pub life: Life,
+}
+
+fn sink_error(class: ErrorClass, code: Option<&'static str>) -> SinkError {
+    SinkError {
+        code: ErrorCode("PS4999"),
+        class,
+        place: "test".into(),
+        message: "scripted".into(),
+        target_code: code.map(str::to_owned),
+        retry_after: (class == ErrorClass::Quota).then_some(Duration::from_millis(100)),
+        calls: 1,
+    }
+}
+
+#[async_trait]
+impl Sink for TargetSink {
+    async fn check(&self) -> Vec<Finding> {
+        Vec::new()
+    }
+
+    async fn describe(&self, object: &ObjectName) -> Result<Arc<ObjectSchema>, SinkError> {
+        let found = self.target.objects.get(object.as_str());
+        found.cloned().map(Arc::new).ok_or_else(|| sink_error(ErrorClass::Permanent, Some("NOT_FOUND")))
+    }
+
+    fn forget(&self, _object: &ObjectName) {
+        self.target.forgotten.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn limits(&self) -> SinkLimits {
+        *self.target.limits.lock()
+    }
+
+    async fn apply(&self, batch: &OutBatch) -> Result<AppliedBatch, SinkError> {
+        self.life.check().await;
+        let target = &self.target;
+        let keys: Vec<String> = batch.rows.iter().map(|row| row.key.as_ref().map(text).unwrap_or_default()).collect();
+        {
+            // The promise of the window: no key is in flight twice.
+            let mut in_flight = target.in_flight.lock();
+            for key in &keys {
+                let place = (batch.object.as_str().to_owned(), key.clone());
+                assert!(!in_flight.contains(&place), "{place:?} is in flight twice");
+                in_flight.push(place);
+            }
+        }
+        let guard = InFlight { target: target.clone(), object: batch.object.as_str().to_owned(), keys: keys.clone() };
+        let _ = target.open.subscribe().wait_for(|open| *open).await;
+        let fault = target.script.lock().as_mut().and_then(|script| script(batch));
+        target.batches.lock().push((batch.op, keys.clone()));
+        let apply_all = || batch.rows.iter().map(|row| target.apply_row(batch, row)).collect::<Vec<_>>();
+        let answer = match fault {
+            None => Ok(AppliedBatch { rows: apply_all(), calls: 1 }),
+            Some(Fault::Fail(class, code)) => Err(sink_error(class, code)),
+            Some(Fault::LoseAnswer) => {
+                apply_all();
+                Err(sink_error(ErrorClass::Unknown, None))
+            }
+            Some(Fault::Late(delay)) => {
+                tokio::time::sleep(delay).await;
+                Ok(AppliedBatch { rows: apply_all(), calls: 1 })
+            }
+            Some(Fault::Rows(rows)) => {
+                let results = batch.rows.iter().zip(&keys).map(|(row, key)| {
+                    match rows.iter().find(|(failing, _, _)| failing == key) {
+                        Some((_, class, code)) => failed(*class, code),
+                        None => target.apply_row(batch, row),
+                    }
+                });
+                Ok(AppliedBatch { rows: results.collect(), calls: 1 })
+            }
+        };
+        drop(guard);
+        target.changed.send_modify(|turn| *turn += 1);
+        // The process died while the answer was on its way.
+        self.life.check().await;
+        answer
+    }
+
+    async fn read_back(&self, batch: &OutBatch) -> Result<(Vec<ReadBack>, u32), SinkError> {
+        self.life.check().await;
+        self.target.read_backs.fetch_add(1, Ordering::Relaxed);
+        let rows = self.target.rows.lock();
+        let found = batch.rows.iter().map(|row| {
+            let Some(key) = &row.key else { return ReadBack::Unknown };
+            let there = rows.get(&(batch.object.as_str().to_owned(), text(key)));
+            let same = match (there, batch.op) {
+                (there, OutOp::Delete) => there.is_none(),
+                (None, _) => false,
+                (Some(fields), _) => batch.columns.iter().zip(&row.cells).all(|(column, cell)| match cell {
+                    Cell::Unchanged => true,
+                    Cell::Null => fields.get(&*column.field).is_none_or(|value| value.is_none()),
+                    Cell::Value(value) => fields.get(&*column.field) == Some(&Some(text(value))),
+                }),
+            };
+            if same { ReadBack::Applied { id: None } } else { ReadBack::Missing }
+        });
+        Ok((found.collect(), 1))
+    }
+
+    async fn allocations(&self) -> Result<Vec<AllocationReading>, SinkError> {
+        Ok(Vec::new())
+    }
+
+    fn take_readings(&self) -> Vec<AllocationReading> {
+        Vec::new()
+    }
+}
+
+struct InFlight {
+    target: Arc<Target>,
+    object: String,
+    keys: Vec<String>,
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let mut in_flight = self.target.in_flight.lock();
+        in_flight.retain(|(object, key)| *object != self.object || !self.keys.contains(key));
+    }
+}
