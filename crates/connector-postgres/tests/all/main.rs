@@ -3,6 +3,7 @@
 
 mod bed;
 mod checks;
+mod conformance;
 mod connection;
 mod crash;
 mod keys;
