@@ -1,5 +1,6 @@
 //! `penstock demo`: the main job with nothing of one's own, with a crash in the middle and a proof at the end.
 
+pub mod books;
 pub mod proof;
 mod show;
 pub mod stage;
@@ -100,7 +101,7 @@ async fn fill(stage: &Stage, writers: &mut [Workload]) -> anyhow::Result<()> {
         while left > 0 {
             left -= i64::from(writer.transaction(&mut client).await?);
         }
-        writer.written = Written::default();
+        writer.keep_what_is_there();
     }
     Ok(())
 }
@@ -176,7 +177,7 @@ fn answer(outcome: &Outcome, kept: Option<String>) -> Answer {
     let holds = proof.holds() && own_holds;
     let result = json!({
         "lost": found.lost, "out_of_order": found.out_of_order, "repeated_effects": found.repeated_effects,
-        "unknown": found.unknown, "resent": found.resent, "rows_equal": proof.rows_equal,
+        "unknown": found.unknown, "resent": found.resent, "copied_again": found.copied_again, "not_applied": found.not_applied, "rows_equal": proof.rows_equal,
         "rows_in_database": proof.rows_in_database, "rows_in_org": proof.rows_in_org,
         "rows_different": proof.rows_different, "examples": found.examples,
         "changes": outcome.written.changes(), "written": outcome.written, "effects": found.effects, "keys": found.keys,

@@ -1,6 +1,6 @@
 //! The demo's proof: the shop's own audit against the org's history, and table against object, row by row.
 
-use crate::verify::{Effect, Expected, Findings, compare};
+use crate::verify::{Accounts, Effect, Effects, Expected, Findings, compare};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -41,7 +41,7 @@ pub struct Applied<'a> {
 /// Gathers a history into effects for each key, in order.
 #[derive(Debug, Default)]
 pub struct AppliedEffects {
-    effects: BTreeMap<String, Vec<Effect>>,
+    effects: Effects,
 }
 
 impl AppliedEffects {
@@ -65,7 +65,7 @@ impl AppliedEffects {
     }
 
     /// The effects: `customers/17` → what was applied, in order.
-    pub fn into_effects(self) -> BTreeMap<String, Vec<Effect>> {
+    pub fn into_effects(self) -> Effects {
         self.effects
     }
 }
@@ -165,11 +165,11 @@ fn same(a: &str, b: &str) -> bool {
 /// Compares both sides.
 pub fn prove(
     expected: &BTreeMap<String, Vec<Expected>>,
-    applied: &BTreeMap<String, Vec<Effect>>,
+    (applied, accounts): (&Effects, &Accounts),
     database: &BTreeMap<String, PlainRow>,
     org: &BTreeMap<String, PlainRow>,
 ) -> Proof {
-    let mut findings = compare(expected, applied);
+    let mut findings = compare(expected, applied, accounts);
     let mut different = 0;
     for (key, row) in database {
         let equal = org.get(key).is_some_and(|other| row.iter().all(|(field, value)| {
@@ -203,7 +203,7 @@ mod tests {
     #[test]
     fn a_missing_an_extra_and_a_different_row_are_found() {
         let database = BTreeMap::from([("customers/1".to_owned(), row("a")), ("customers/2".to_owned(), row("b"))]);
-        let prove_rows = |org: &BTreeMap<String, PlainRow>| prove(&BTreeMap::new(), &BTreeMap::new(), &database, org);
+        let prove_rows = |org: &BTreeMap<String, PlainRow>| prove(&BTreeMap::new(), (&BTreeMap::new(), &Accounts::default()), &database, org);
         let mut same = database.clone();
         same.get_mut("customers/1").unwrap().insert("Total__c", "12.5".into());
         assert!(prove_rows(&same).holds());

@@ -72,6 +72,12 @@ pub(super) fn proof_table(outcome: &Outcome) -> String {
         zero("lost", found.lost, "changes of the shop that the org never had"),
         zero("out of order", found.out_of_order, "changes that came after a later one of their key"),
         zero("repeated", found.repeated_effects, "changes that came again after another one"),
+        vec![
+            "dead letters".into(),
+            thousands(found.not_applied),
+            String::new(),
+            "changes that no org could take: kept, with the reason".into(),
+        ],
         vec!["rows equal".into(), equal, mark(proof.rows_equal), "database = org, field by field".into()],
         vec![
             "penstock prove".into(),

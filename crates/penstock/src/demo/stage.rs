@@ -5,6 +5,7 @@
 //!                                             └── SIGKILL, started again
 //! ```
 
+use super::books;
 use super::proof::{self, Applied, AppliedEffects, Proof};
 use crate::running::{self, Running};
 use crate::wiring::DataDir;
@@ -221,7 +222,8 @@ impl Stage {
         }
         let database = proof::database_rows(client).await?;
         let org = proof::org_rows(&self.org.records("Account"), &self.org.records("Shop_Order__c"));
-        Ok(proof::prove(&expected, &applied.into_effects(), &database, &org))
+        let accounts = books::read(&self.data()).await?;
+        Ok(proof::prove(&expected, (&applied.into_effects(), &accounts), &database, &org))
     }
 
     /// Ends the stage; keeps the folder when told to and says where it is.

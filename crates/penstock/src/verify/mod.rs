@@ -8,7 +8,9 @@
 //! | lost | an effect of the source that the target never had |
 //! | out of order | an effect that came after a later one of its key |
 //! | repeated | an effect that came again after another one of its key: it appears twice, or an older value overwrote a newer |
-//! | resent | the effect that the key already had, sent once more: harmless, but it cost a call |
+//! | resent | the effect that the key already had, sent once more by the pipeline: harmless, but it cost a call |
+//! | copied again | the same, but the source itself stated it twice (live, then in the first copy) |
+//! | not applied | an effect that the target never had, and that the pipeline's books account for: dead-lettered or superseded |
 //! | unknown | something that the source never did |
 //!
 //! The checker is itself tested with planted losses, swaps and repeats.
@@ -42,6 +44,8 @@ pub struct Findings {
     pub out_of_order: u64,
     pub repeated_effects: u64,
     pub resent: u64,
+    pub copied_again: u64,
+    pub not_applied: u64,
     pub unknown: u64,
     /// The first few, in words.
     pub examples: Vec<String>,
@@ -62,12 +66,28 @@ impl Findings {
     }
 }
 
-/// Compares all keys. Both maps: key → effects in order.
-pub fn compare(expected: &BTreeMap<String, Vec<Expected>>, applied: &BTreeMap<String, Vec<Effect>>) -> Findings {
+/// Key → effects in order.
+pub type Effects = BTreeMap<String, Vec<Effect>>;
+
+/// What the pipeline's books say of effects that the history alone would show as faults. Both may be empty.
+#[derive(Clone, Debug, Default)]
+pub struct Accounts {
+    /// Effects that the source stated twice in a row.
+    pub copied_again: Effects,
+    /// Effects whose record was settled without being applied.
+    pub not_applied: Effects,
+}
+
+/// Compares all keys.
+pub fn compare(expected: &BTreeMap<String, Vec<Expected>>, applied: &Effects, accounts: &Accounts) -> Findings {
     let mut findings = Findings { keys: expected.len() as u64, ..Findings::default() };
+    let none = Vec::new();
     for (key, effects) in expected {
-        let none = Vec::new();
-        compare_key(key, effects, applied.get(key).unwrap_or(&none), &mut findings);
+        let accounts = KeyAccounts {
+            copied_again: accounts.copied_again.get(key).cloned().unwrap_or_default(),
+            not_applied: accounts.not_applied.get(key).cloned().unwrap_or_default(),
+        };
+        compare_key(key, effects, applied.get(key).unwrap_or(&none), accounts, &mut findings);
     }
     for (key, effects) in applied.iter().filter(|(key, _)| !expected.contains_key(*key)) {
         findings.unknown += effects.len() as u64;
@@ -76,8 +96,20 @@ pub fn compare(expected: &BTreeMap<String, Vec<Expected>>, applied: &BTreeMap<St
     findings
 }
 
+struct KeyAccounts {
+    copied_again: Vec<Effect>,
+    not_applied: Vec<Effect>,
+}
+
+/// Takes one occurrence out of a list; false when there is none.
+fn take(list: &mut Vec<Effect>, effect: Effect) -> bool {
+    let found = list.iter().position(|other| *other == effect);
+    found.map(|at| list.swap_remove(at)).is_some()
+}
+
 /// How far one key's walk has come.
 struct Walk<'a> {
+    accounts: KeyAccounts,
     expected: &'a [Expected],
     /// Revision → its place in `expected`.
     places: HashMap<i64, usize>,
@@ -89,13 +121,20 @@ struct Walk<'a> {
     last: Option<Effect>,
 }
 
-fn compare_key(key: &str, expected: &[Expected], applied: &[Effect], findings: &mut Findings) {
+fn compare_key(
+    key: &str,
+    expected: &[Expected],
+    applied: &[Effect],
+    accounts: KeyAccounts,
+    findings: &mut Findings,
+) {
     findings.effects += expected.iter().filter(|effect| !effect.before_capture).count() as u64;
     let revision = |(place, expected): (usize, &Expected)| match expected.effect {
         Effect::Revision(revision) => Some((revision, place)),
         Effect::Deleted => None,
     };
     let mut walk = Walk {
+        accounts,
         expected,
         places: expected.iter().enumerate().filter_map(revision).collect(),
         seen: vec![false; expected.len()],
@@ -112,7 +151,8 @@ fn compare_key(key: &str, expected: &[Expected], applied: &[Effect], findings: &
 impl Walk<'_> {
     fn step(&mut self, key: &str, effect: Effect, findings: &mut Findings) {
         if self.last == Some(effect) {
-            findings.resent += 1;
+            let stated_twice = take(&mut self.accounts.copied_again, effect);
+            *(if stated_twice { &mut findings.copied_again } else { &mut findings.resent }) += 1;
             return;
         }
         let Some(place) = self.place_of(effect) else {
@@ -148,7 +188,7 @@ impl Walk<'_> {
         }
     }
 
-    fn finish(self, key: &str, findings: &mut Findings) {
+    fn finish(mut self, key: &str, findings: &mut Findings) {
         let mut present = false;
         for (place, expected) in self.expected.iter().enumerate() {
             let seen = self.seen[place];
@@ -156,7 +196,9 @@ impl Walk<'_> {
             let needless = expected.effect == Effect::Deleted && !present;
             // What happened before capture began is carried by what came after it, unless nothing did.
             let carried = expected.before_capture && place + 1 < self.expected.len();
-            if !seen && !needless && !carried {
+            if !seen && !needless && !carried && take(&mut self.accounts.not_applied, expected.effect) {
+                findings.not_applied += 1;
+            } else if !seen && !needless && !carried {
                 findings.lost += 1;
                 findings.example(key, || format!("{:?} was never applied", expected.effect));
             }
@@ -181,7 +223,8 @@ mod tests {
     fn after_copy(copied: usize, expected: &[Effect], applied: &[Effect]) -> Findings {
         let expected =
             expected.iter().enumerate().map(|(i, effect)| Expected { effect: *effect, before_capture: i < copied }).collect();
-        compare(&BTreeMap::from([("k".into(), expected)]), &BTreeMap::from([("k".into(), applied.to_vec())]))
+        let applied = BTreeMap::from([("k".into(), applied.to_vec())]);
+        compare(&BTreeMap::from([("k".into(), expected)]), &applied, &Accounts::default())
     }
 
     fn counts(findings: &Findings) -> (u64, u64, u64, u64, u64) {
@@ -237,6 +280,22 @@ mod tests {
     fn a_delete_of_a_row_that_the_target_never_had_needs_no_trace() {
         assert_eq!(counts(&after_copy(1, &[Revision(1), Deleted], &[])), (0, 0, 0, 0, 0));
         assert_eq!(counts(&after_copy(2, &[Revision(1), Deleted, Revision(5)], &[Revision(5)])), (0, 0, 0, 0, 0));
+    }
+
+    #[test]
+    fn what_the_books_account_for_is_told_apart_once_and_only_once() {
+        let effects = [Revision(1), Revision(2), Revision(3)].map(|effect| Expected { effect, before_capture: false });
+        let expected = BTreeMap::from([("k".into(), effects.to_vec())]);
+        let accounts = Accounts {
+            copied_again: BTreeMap::from([("k".into(), vec![Revision(1)])]),
+            not_applied: BTreeMap::from([("k".into(), vec![Revision(2)])]),
+        };
+        let applied = BTreeMap::from([("k".into(), vec![Revision(1), Revision(1), Revision(1), Revision(3)])]);
+        let found = compare(&expected, &applied, &accounts);
+        assert_eq!((found.copied_again, found.resent, found.not_applied, found.lost), (1, 1, 1, 0));
+        let applied = BTreeMap::from([("k".into(), vec![Revision(1)])]);
+        let found = compare(&expected, &applied, &accounts);
+        assert_eq!((found.not_applied, found.lost), (1, 1));
     }
 
     proptest! {

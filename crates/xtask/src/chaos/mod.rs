@@ -3,7 +3,6 @@
 //! The kills, their moments and points, and the workload come from the seed. Operating system and servers add timing of
 //! their own, so two runs of a seed are alike, not identical.
 
-mod copied;
 mod schedule;
 
 use anyhow::{Context, bail};
@@ -89,6 +88,7 @@ fn options(args: &ChaosArgs) -> anyhow::Result<StageOptions> {
         // Many small chunks and batches: more places to die at.
         ("chunk_rows: 500", "chunk_rows: 100"),
         ("pacing: false", "pacing: false\n    request_timeout: 2s"),
+        ("    deadline: 1m", "    deadline: 1m\n    retry: {parent_wait: 3s}"),
         ("routes:\n", "limits: {recovery_grace: 300ms, checkpoint_every: 100ms}\nroutes:\n"),
     ];
     Ok(StageOptions {
@@ -145,12 +145,11 @@ async fn play(stage: &mut Stage, args: &ChaosArgs) -> anyhow::Result<(Value, boo
     worker.stop().await?;
     let proof = stage.prove(&client, copied_seq).await?;
     let own = penstock::prove_pipeline(&stage.pipeline_file()).await?;
-    let copied_again = copied::copied_again(&stage.data()).await?;
     let found = &proof.findings;
     let holds = proof.holds() && own["holds"] == true;
     let report = json!({
         "kills": args.kills, "seed": args.seed, "lost": found.lost, "out_of_order": found.out_of_order,
-        "repeated_effects": found.repeated_effects, "resent": found.resent, "copied_again": copied_again, "unknown": found.unknown,
+        "repeated_effects": found.repeated_effects, "resent": found.resent, "copied_again": found.copied_again, "not_applied": found.not_applied, "unknown": found.unknown,
         "rows_equal": proof.rows_equal, "rows": proof.rows_in_database, "effects": found.effects, "keys": found.keys,
         "changes": changes.load(Ordering::Relaxed), "killed_at_points": tally.at_points, "killed_at_random": tally.at_random,
         "postgres_restarts": tally.postgres_restarts, "walsenders_terminated": tally.walsenders_terminated,
