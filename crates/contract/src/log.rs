@@ -20,7 +20,10 @@ use std::time::Duration;
 /// *durable* once `until_durable` answered for its end. Readers only ever see durable records.
 /// **Failure.** When the disk is full or fails, `append` and `until_durable` return an error, what was durable stays
 /// readable, accepted records that were not durable are withdrawn (their offsets are given out again), and later appends
-/// succeed again once there is room.
+/// succeed again once there is room. An append that fails by itself withdraws nothing but its own batch. A withdrawal is
+/// told: to everyone who waits for a withdrawn record; to a producer whose state was withdrawn, by each of its appends
+/// until it has asked for its state again (`producer`), so that it can leave no gap; and by one append to the appenders
+/// without a producer. A process that ends while its disk refuses even the withdrawal may find such batches again, whole.
 #[async_trait]
 pub trait Log: Send + Sync + 'static {
     /// Makes a stream if it is not there. Idempotent; the partition count of an existing stream must match.

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use contract::{Bounds, LogError};
 use model::{Offset, ProducerId};
 use parking_lot::Mutex;
+use std::io;
 use std::sync::Arc;
 
 /// A partition seen from outside.
@@ -43,6 +44,19 @@ impl Follower {
     /// # Errors
     /// `Corrupt` when a sealed segment does not lead to the next one; `TooNew`; `Io`.
     pub(crate) fn look(&self) -> Result<Bounds, LogError> {
+        let mut tries_left = 5;
+        loop {
+            match self.look_once() {
+                // Retention took a file between listing and opening it.
+                Err(LogError::Io { cause, .. }) if cause.kind() == io::ErrorKind::NotFound && tries_left > 0 => {
+                    tries_left -= 1;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn look_once(&self) -> Result<Bounds, LogError> {
         let mut slot = self.tail.lock();
         loop {
             // Names first: a segment that is followed by another one in this list is whole.

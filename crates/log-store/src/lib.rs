@@ -20,6 +20,7 @@
 //! Limits: one writing process per folder; about 50 open segment files; memory is the cache, the accepted bytes that are
 //! not yet durable, and the sparse indexes of the segments that were read (about 12 KB for each).
 
+mod buffers;
 mod cache;
 mod fault;
 mod follower;

@@ -1,5 +1,6 @@
 //! A partition's segments and how to read from them. Readers take no lock that an append holds over a file operation.
 
+use crate::buffers::Buffers;
 use crate::cache::FrameCache;
 use crate::fault::{at_path, corrupt};
 use crate::format::compress::decompress;
@@ -69,6 +70,7 @@ pub(crate) struct Shared {
     pub(crate) files: Arc<dyn Files>,
     pub(crate) cache: Arc<FrameCache>,
     pub(crate) pool: Arc<FilePool>,
+    pub(crate) buffers: Arc<Buffers>,
     pub(crate) next_number: Arc<AtomicU64>,
     /// False beside another process that writes: then nothing on the disk is touched.
     pub(crate) writable: bool,
@@ -266,7 +268,7 @@ impl Shelf {
         while walk.offset < durable && left > 0 {
             let header = self.next_header(&mut walk)?;
             if header.end() > from && header.count > 0 {
-                let batch = walk.decode(&header)?;
+                let batch = walk.decode(&header, &self.shared.buffers)?;
                 left = left.saturating_sub(batch.records.bytes().len());
                 self.shared.cache.put(self.number, batch.clone());
                 out.push(batch);
@@ -366,7 +368,7 @@ impl Walk {
             .map_err(|why| corrupt(&self.segment.path, self.at, why))
     }
 
-    fn decode(&self, header: &FrameHeader) -> Result<LogBatch, LogError> {
+    fn decode(&self, header: &FrameHeader, buffers: &Arc<Buffers>) -> Result<LogBatch, LogError> {
         let at = self.at + FRAME_HEADER_BYTES as u64;
         let length = header.body_bytes();
         if at + length as u64 > self.segment.bytes() {
@@ -374,19 +376,21 @@ impl Walk {
         }
         let seen = self.seen(at);
         let seen = &seen[..seen.len().min(length)];
-        let mut body = Vec::with_capacity(length);
+        let mut buffer = buffers.take(length);
+        let body = &mut buffer.bytes;
+        body.clear();
         body.extend_from_slice(seen);
         if body.len() < length {
             let rest = length - body.len();
-            let read = self.file.read_at(at + seen.len() as u64, rest, &mut body);
+            let read = self.file.read_at(at + seen.len() as u64, rest, body);
             read.map_err(|e| at_path("reading", &self.segment.path, e))?;
         }
         let refuse = |why| corrupt(&self.segment.path, self.at, why);
-        if !header.body_matches(&body) {
+        if !header.body_matches(body) {
             return Err(refuse("the frame's checksum is wrong"));
         }
-        let stored = Bytes::from(body).split_off(usize::from(header.producer_bytes));
-        let raw = decompress(header.stored_as, stored, header.raw_bytes as usize).map_err(refuse)?;
+        let stored = Bytes::from_owner(buffer).split_off(usize::from(header.producer_bytes));
+        let raw = decompress(header.stored_as, stored, header.raw_bytes as usize, buffers).map_err(refuse)?;
         let times = (header.time_min_ms, header.time_max_ms);
         Ok(LogBatch { base: Offset(header.base), records: RecordBatch::from_verified(raw, header.count, times) })
     }

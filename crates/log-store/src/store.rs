@@ -113,6 +113,7 @@ impl LogStore {
             files,
             cache: Arc::new(FrameCache::new(options.cache_bytes)),
             pool: Arc::default(),
+            buffers: Arc::default(),
             next_number: Arc::new(AtomicU64::new(1)),
             writable: lock.is_some(),
         };
@@ -363,14 +364,14 @@ impl Log for LogStore {
         }
         let shelf = Arc::clone(part.shelf());
         let read = blocking(move || shelf.read_files(next, durable, left, &mut out).map(|()| out)).await;
-        let start = Offset(part.shelf().start());
-        match read {
-            // Retention was faster than this read.
-            Err(_) if from < start => {
-                Err(LogError::OutOfRange { of: of.clone(), wanted: from, start, end: bounds.durable })
+        if read.is_err() {
+            // Retention may have been faster than this read.
+            let Bounds { start, durable: end, .. } = part.bounds()?;
+            if from < start {
+                return Err(LogError::OutOfRange { of: of.clone(), wanted: from, start, end });
             }
-            other => other,
         }
+        read
     }
 
     async fn producer(&self, of: &StreamPartition, producer: &ProducerId) -> Result<Option<ProducerState>, LogError> {

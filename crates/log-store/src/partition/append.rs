@@ -100,6 +100,8 @@ impl Partition {
         }
         writer.pending.push_back(Pending { header, producer: frame.producer.clone() });
         self.accepted.store(header.end(), Ordering::Release);
+        self.meters.appended_records.increment(u64::from(header.count));
+        self.meters.stored_bytes.increment(header.frame_bytes());
         self.shelf
             .shared
             .cache
@@ -131,8 +133,7 @@ impl Partition {
         let epoch = writer.epoch;
         self.progress.send_modify(|progress| progress.epoch = epoch);
         self.work.notify_all();
-        metrics::counter!("penstock_log_withdrawals_total", "stream" => self.shelf.of.stream.as_str().to_owned())
-            .increment(1);
+        self.meters.withdrawals.increment(1);
         tracing::error!(of = %self.shelf.of, from, error = %failure.error(), "accepted records were withdrawn");
     }
 }

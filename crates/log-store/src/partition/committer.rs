@@ -62,7 +62,7 @@ impl Partition {
     fn sync(&self, file: &dyn LogFile, upto: Mark, epoch: u64) {
         let began = self.clock.monotonic();
         let synced = file.sync();
-        metrics::histogram!("penstock_log_fsync_seconds").record((self.clock.monotonic() - began).as_secs_f64());
+        self.meters.fsync_seconds.record((self.clock.monotonic() - began).as_secs_f64());
         let mut guard = self.writer.lock();
         let writer = &mut *guard;
         if writer.epoch != epoch {

@@ -32,7 +32,7 @@ use crate::options::LogOptions;
 use crate::shelf::{Segment, Shelf};
 use bytes::Bytes;
 use contract::{Bounds, Clock, LogError, ProducerState, Retention};
-use model::{Offset, ProducerId};
+use model::{Offset, ProducerId, StreamId};
 use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -57,6 +57,27 @@ pub(crate) struct Partition {
     progress: watch::Sender<Progress>,
     /// The next offset, for `bounds` without the writer's lock.
     accepted: AtomicU64,
+    meters: Meters,
+}
+
+/// What is counted for each partition's stream.
+struct Meters {
+    appended_records: metrics::Counter,
+    stored_bytes: metrics::Counter,
+    withdrawals: metrics::Counter,
+    fsync_seconds: metrics::Histogram,
+}
+
+impl Meters {
+    fn new(stream: &StreamId) -> Self {
+        let stream = stream.as_str().to_owned();
+        Self {
+            appended_records: metrics::counter!("penstock_log_appended_records_total", "stream" => stream.clone()),
+            stored_bytes: metrics::counter!("penstock_log_stored_bytes_total", "stream" => stream.clone()),
+            withdrawals: metrics::counter!("penstock_log_withdrawals_total", "stream" => stream.clone()),
+            fsync_seconds: metrics::histogram!("penstock_log_fsync_seconds", "stream" => stream),
+        }
+    }
 }
 
 /// What waiters see.

@@ -1,7 +1,7 @@
 //! Making a partition, and finding its state again after any end of the process.
 
 use super::repair::begin_segment;
-use super::{Mark, Partition, Phase, Progress, Writer};
+use super::{Mark, Meters, Partition, Phase, Progress, Writer};
 use crate::fault::{at_path, corrupt};
 use crate::format::compress::Compressor;
 use crate::format::index::SegmentIndex;
@@ -91,6 +91,7 @@ pub(crate) fn open_partition(open: OpenPartition) -> Result<Partition, LogError>
         closing: false,
     };
     Ok(Partition {
+        meters: Meters::new(&shelf.of.stream),
         shelf,
         options,
         clock,
