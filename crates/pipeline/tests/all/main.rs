@@ -1,5 +1,7 @@
 //! The engine against a log, a state store and a target that are told when to fail.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod coalesce;
 mod crash;
 mod dead_letters;
