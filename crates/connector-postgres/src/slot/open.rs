@@ -5,7 +5,7 @@ use super::identity::{FORMAT, SlotRecord, StreamMark, Verdict, judge};
 use crate::config::{OnSlotMismatch, PostgresConfig};
 use crate::connect::Sql;
 use crate::position::{StoredPosition, position_producer};
-use crate::refusal::{Refusal, literal};
+use crate::refusal::{Refusal, literal, transient};
 use crate::wire::Identity;
 use contract::{ProducerState, SourceContext, SourceError, StateError, StateOp};
 use model::{Lsn, RecordBatchBuilder, SourcePosition};
@@ -32,8 +32,10 @@ pub(crate) async fn open_slot(
     server: &Identity,
     database: &str,
 ) -> Result<OpenSlot, SourceError> {
-    let record = read_record(ctx).await?;
+    // The slot first: `allowed` is written before the server is told, so a record that is read later covers it, also while
+    // another run still moves the slot.
     let found = SlotFacts::load(sql, &config.slot).await?;
+    let record = read_record(ctx).await?;
     if let Some(refusal) = found.as_ref().and_then(SlotFacts::unusable) {
         return Err(refusal.into());
     }
@@ -50,6 +52,7 @@ pub(crate) async fn open_slot(
         streams: Vec::new(),
     };
     let confirmed = found.as_ref().and_then(|found| found.confirmed).unwrap_or_default();
+    let stored = record.clone();
     let mut record = match (judge(record.as_ref(), found.as_ref(), server, &marks), record) {
         (Verdict::Continue, Some(record)) => record,
         (Verdict::Continue, None) => unreachable_without_record(),
@@ -74,7 +77,7 @@ pub(crate) async fn open_slot(
             }
         }
     };
-    let positions = mark_streams(ctx, &mut record).await?;
+    let positions = mark_streams(ctx, stored, &mut record).await?;
     Ok(OpenSlot { record, positions })
 }
 
@@ -110,11 +113,19 @@ async fn stream_marks(ctx: &SourceContext) -> Result<Vec<StreamMark>, SourceErro
     Ok(marks)
 }
 
-/// Gives every bound stream a position of this epoch, durably, and writes the record; returns the positions.
-async fn mark_streams(ctx: &SourceContext, record: &mut SlotRecord) -> Result<Vec<SourcePosition>, SourceError> {
+/// Gives every bound stream a position of this epoch, durably, and writes the record where it differs from the stored one;
+/// returns the positions.
+async fn mark_streams(
+    ctx: &SourceContext,
+    stored: Option<SlotRecord>,
+    record: &mut SlotRecord,
+) -> Result<Vec<SourcePosition>, SourceError> {
     // First without streams that are not marked yet: a crash in between leaves marks that no record asks for.
     record.streams.retain(|marked| ctx.streams.iter().any(|binding| binding.to == *marked));
-    write_record(ctx, record).await?;
+    // An unchanged record is left alone: a run that still holds the slot may have moved it on since it was read here.
+    if stored.as_ref() != Some(&*record) {
+        write_record(ctx, record).await?;
+    }
     let producer = position_producer(&ctx.source);
     let start = SourcePosition { commit_lsn: record.adopted, seq: 0 };
     let mut positions = Vec::with_capacity(ctx.streams.len());
@@ -150,7 +161,7 @@ async fn create_slot(sql: &Sql, config: &PostgresConfig) -> Result<Lsn, SourceEr
     match sql.query_one(statement.as_str(), &[]).await {
         Ok(row) => {
             let text: String = row.try_get(0).map_err(sql.failed("making the slot"))?;
-            text.parse().map_err(|cause| crate::refusal::transient("PS2115", cause))
+            text.parse().map_err(|cause| transient("PS2115", cause))
         }
         Err(error) => {
             Err(create_refusal(&error, &place).map_or_else(|| sql.failed("making the slot")(error), Into::into))
