@@ -58,13 +58,19 @@ pub async fn run(args: &PostgresVersionsArgs) -> anyhow::Result<()> {
             None => test_on(*major, &args.filter).await?,
         };
         let line = report.line();
-        if args.json { crate::say(&line) } else { crate::print(&line) }
+        if args.json {
+            crate::say(&line)
+        } else {
+            crate::print(&line)
+        }
         reports.push(report);
     }
     let failed: u64 = reports.iter().map(|report| report.failed).sum();
     if args.json {
         let skipped = reports.iter().filter(|report| report.skipped.is_some()).count();
-        crate::print(&json!({"ok": failed == 0, "failed": failed, "skipped": skipped, "versions": reports}).to_string());
+        crate::print(
+            &json!({"ok": failed == 0, "failed": failed, "skipped": skipped, "versions": reports}).to_string(),
+        );
     }
     if failed > 0 {
         bail!("{failed} capture tests failed");
@@ -97,12 +103,27 @@ async fn test_on(major: u32, filter: &str) -> anyhow::Result<Report> {
         bail!("{SCRIPT} {major} failed: {}", brought.status);
     }
     let folder = PathBuf::from(String::from_utf8(brought.stdout)?.trim()).join("bin");
-    let version = Command::new(folder.join("postgres")).arg("--version").output().await.context("asking the server its version")?;
+    let version = Command::new(folder.join("postgres"))
+        .arg("--version")
+        .output()
+        .await
+        .context("asking the server its version")?;
     let version = String::from_utf8_lossy(&version.stdout).split_whitespace().nth(2).map(str::to_owned);
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .current_dir(root())
-        .args(["test", "--quiet", "--package", "connector-postgres", "--test", "all", "--", "--format", "pretty", filter])
+        .args([
+            "test",
+            "--quiet",
+            "--package",
+            "connector-postgres",
+            "--test",
+            "all",
+            "--",
+            "--format",
+            "pretty",
+            filter,
+        ])
         .env("PENSTOCK_POSTGRES_BIN", &folder)
         .stdin(Stdio::null())
         .output()
@@ -124,7 +145,9 @@ async fn test_on(major: u32, filter: &str) -> anyhow::Result<Report> {
 fn read(text: &str) -> Report {
     let mut report = Report::default();
     for line in text.lines() {
-        let Some((name, outcome)) = line.strip_prefix("test ").and_then(|rest| rest.rsplit_once(" ... ")) else { continue };
+        let Some((name, outcome)) = line.strip_prefix("test ").and_then(|rest| rest.rsplit_once(" ... ")) else {
+            continue;
+        };
         match outcome {
             "ok" => report.passed += 1,
             "FAILED" => {

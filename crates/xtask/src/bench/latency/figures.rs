@@ -143,7 +143,8 @@ pub fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
     // The name may hold spaces; it ends at the last parenthesis. Then: state is field 3, utime 14, stime 15 (proc(5)).
     let (_, rest) = stat.rsplit_once(')').context("/proc/PID/stat has no name")?;
     let fields: Vec<&str> = rest.split_whitespace().collect();
-    let ticks = |index: usize| -> anyhow::Result<u64> { Ok(fields.get(index).context("/proc/PID/stat is short")?.parse()?) };
+    let ticks =
+        |index: usize| -> anyhow::Result<u64> { Ok(fields.get(index).context("/proc/PID/stat is short")?.parse()?) };
     // Linux gives these in hundredths of a second on every architecture (USER_HZ).
     Ok(Duration::from_millis((ticks(11)? + ticks(12)?) * 10))
 }
@@ -192,7 +193,9 @@ mod tests {
     fn figures_leave_the_warm_up_out_and_count_what_was_committed() {
         let second = 1_000_000;
         let committed: HashMap<i64, i64> = (0..4_000).map(|n| (n, n * 1_000)).collect();
-        let at = committed.iter().map(|(revision, at)| (*revision, (at + if *at < second { 500_000 } else { 4_000 }) / 1_000));
+        let at = committed
+            .iter()
+            .map(|(revision, at)| (*revision, (at + if *at < second { 500_000 } else { 4_000 }) / 1_000));
         let applied = AppliedTimes { at: at.collect(), requests: HashSet::from([1, 2]), rows: 4_000 };
         let phase = applied.figures(&committed);
         assert_eq!((phase.p50_ms, phase.max_ms, phase.commits), (5.0, 5.0, 3_000));

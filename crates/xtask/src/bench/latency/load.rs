@@ -68,7 +68,13 @@ impl Load {
     }
 
     /// One connection: every `connections`-th commit of the schedule.
-    async fn drive(self, client: Client, prepared: Prepared, number: u64, start: Instant) -> Result<(), tokio_postgres::Error> {
+    async fn drive(
+        self,
+        client: Client,
+        prepared: Prepared,
+        number: u64,
+        start: Instant,
+    ) -> Result<(), tokio_postgres::Error> {
         let mut random = StdRng::seed_from_u64(self.seed.wrapping_mul(1_000_003).wrapping_add(number));
         let mut waiting = FuturesUnordered::new();
         for nth in (number..self.commits()).step_by(self.connections as usize) {
@@ -97,7 +103,10 @@ impl Write {
         match random.random_range(0..5) {
             0 => {
                 let street = random.random_range(1..10_000);
-                Self::UpdateCustomer { id, address: format!(r#"{{"city": "Zürich", "street": "Side Street {street}"}}"#) }
+                Self::UpdateCustomer {
+                    id,
+                    address: format!(r#"{{"city": "Zürich", "street": "Side Street {street}"}}"#),
+                }
             }
             1 | 2 => Self::InsertOrder { id: key, customer: id, total },
             _ => Self::UpdateOrder { id, status: ["open", "paid", "shipped"][random.random_range(0..3)], total },
@@ -129,7 +138,9 @@ impl Prepared {
             Write::InsertOrder { id, customer, total } => {
                 client.execute(&self.insert_order, &[&id, &customer, &total]).await
             }
-            Write::UpdateOrder { id, status, total } => client.execute(&self.update_order, &[&id, &status, &total]).await,
+            Write::UpdateOrder { id, status, total } => {
+                client.execute(&self.update_order, &[&id, &status, &total]).await
+            }
         }
     }
 }

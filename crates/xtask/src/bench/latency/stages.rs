@@ -7,7 +7,7 @@ use contract::{Clock, SystemClock};
 use org_sim::{LatencyModel, OrgConfig};
 use penstock::demo::stage::{Stage, StageOptions, Worker};
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio_postgres::Client;
 
@@ -57,7 +57,7 @@ pub fn program(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
 ///
 /// # Errors
 /// As `bench latency`.
-pub async fn live_stage(worker: &PathBuf, seconds: u64) -> anyhow::Result<Live> {
+pub async fn live_stage(worker: &Path, seconds: u64) -> anyhow::Result<Live> {
     let stage = Stage::start(options(worker, Vec::new())).await?;
     let measured = measure_live(&stage, seconds).await;
     end(stage, measured).await
@@ -96,7 +96,7 @@ async fn measure_live(stage: &Stage, seconds: u64) -> anyhow::Result<Live> {
 ///
 /// # Errors
 /// As `bench latency`.
-pub async fn copy_stage(worker: &PathBuf, seconds: u64) -> anyhow::Result<Copy> {
+pub async fn copy_stage(worker: &Path, seconds: u64) -> anyhow::Result<Copy> {
     let edits = [
         ("tables: [shop.customers, shop.orders]", "tables: [shop.customers, shop.orders, shop.archive]"),
         ("shop.orders: [id]}", "shop.orders: [id], shop.archive: [id]}"),
@@ -139,7 +139,7 @@ async fn measure_copy(stage: &Stage, seconds: u64) -> anyhow::Result<Copy> {
     Ok(Copy { phase, rows_before, rows_after, seconds, peak_rss_mb })
 }
 
-fn options(worker: &PathBuf, pipeline_edits: Vec<(String, String)>) -> StageOptions {
+fn options(worker: &Path, pipeline_edits: Vec<(String, String)>) -> StageOptions {
     let settings = [
         ("fsync", "on"),
         ("full_page_writes", "on"),
@@ -149,7 +149,7 @@ fn options(worker: &PathBuf, pipeline_edits: Vec<(String, String)>) -> StageOpti
         ("max_wal_size", "8GB"),
     ];
     StageOptions {
-        worker: Some(worker.clone()),
+        worker: Some(worker.to_path_buf()),
         org: OrgConfig {
             daily_api_requests_max: Some(50_000_000),
             latency: LatencyModel::none(),
@@ -212,7 +212,9 @@ async fn settle(stage: &Stage, client: &Client, worker: &mut Worker) -> anyhow::
 /// Waits until the server has noticed that the reader of the slot is gone: its part of a restart is not ours.
 async fn slot_is_free(client: &Client) -> anyhow::Result<()> {
     let waiting = async {
-        while client.query_one("select count(*) from pg_replication_slots where active", &[]).await?.get::<_, i64>(0) > 0 {
+        while client.query_one("select count(*) from pg_replication_slots where active", &[]).await?.get::<_, i64>(0)
+            > 0
+        {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         Ok(())
@@ -256,7 +258,8 @@ async fn measure(stage: &Stage, client: &Client, worker: &mut Worker, load: Load
 
 /// Rows of the large table that are copied; none before its copy has begun.
 fn copied_rows(status: &Value) -> Option<u64> {
-    let tables = status["sources"].as_array()?.iter().flat_map(|source| source["tables"].as_array().into_iter().flatten());
+    let tables =
+        status["sources"].as_array()?.iter().flat_map(|source| source["tables"].as_array().into_iter().flatten());
     let archive = tables.into_iter().find(|table| table["table"] == "shop.archive")?;
     archive["rows_done"].as_u64()
 }
