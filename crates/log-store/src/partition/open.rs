@@ -153,15 +153,17 @@ fn recover_last(shelf: &Shelf, base: u64) -> Result<Last, LogError> {
         metrics::counter!("penstock_log_torn_bytes_total").increment(length - broken.at);
         file.set_len(broken.at).map_err(io("cutting"))?;
     }
-    let proven = found.proven_bytes.max(marked);
-    rewrite(&*file, proven, found.index.bytes).map_err(io("writing"))?;
+    let (proven, end) = (found.proven_bytes.max(marked), found.index.bytes);
+    rewrite(&*file, proven, end).map_err(io("writing"))?;
     file.sync().map_err(io("syncing"))?;
     shelf.shared.files.sync_dir(&shelf.dir).map_err(io("syncing the folder of"))?;
-    let mut again = Scanned::new(base);
-    match scan::scan_on(&*file, seed, found.index.bytes, &mut again).map_err(io("reading"))? {
-        Some(broken) => Err(corrupt(&path, broken.at, format!("{} after it was read well a moment ago", broken.why))),
-        None => Ok(Last { file, seed, index: found.index, producers: found.producers }),
+    if proven < end {
+        let again = scan::scan_on(&*file, seed, end, &mut Scanned::new(base)).map_err(io("reading"))?;
+        if let Some(broken) = again {
+            return Err(corrupt(&path, broken.at, format!("{} after it was read well a moment ago", broken.why)));
+        }
     }
+    Ok(Last { file, seed, index: found.index, producers: found.producers })
 }
 
 /// Writes a part of the file over itself, so that the next sync really writes it.
