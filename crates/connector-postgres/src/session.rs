@@ -7,12 +7,13 @@ use crate::catalog::{
 use crate::column_type::TypeCatalogue;
 use crate::config::PostgresConfig;
 use crate::connect::{Endpoint, Sql, wire_failure};
-use crate::envelope::{EventSource, RelationPlan};
+use crate::envelope::EventSource;
 use crate::position::position_producer;
-use crate::refusal::unwritable;
 use crate::side::run_side;
 use crate::slot::{OpenSlot, SlotRecord, open_slot};
-use crate::snapshot::{Copier, CopierParts, CopyTable, Ledger, LedgerEntry, Window, report_phase};
+use crate::snapshot::{
+    Copier, CopierParts, CopyShape, CopyTable, Describing, Ledger, LedgerEntry, Window, report_phase,
+};
 use crate::survey::{identity_refusal, load_tables, server_refusals, table_refusal};
 use crate::wire::{CopyStream, Replication};
 use contract::{SourceContext, SourceError, TablePhase};
@@ -37,7 +38,11 @@ pub(crate) async fn run_session(
     endpoint: &Endpoint,
     session: u64,
 ) -> Result<(), SourceError> {
-    let opened = Opened::open(ctx, config, endpoint, session).await?;
+    let opened = tokio::select! {
+        opened = Opened::open(ctx, config, endpoint, session) => opened?,
+        // Nothing was read yet; every step of the opening may be cut off and done again.
+        () = ctx.stop.cancelled() => return Ok(()),
+    };
     ctx.status.send_modify(|status| {
         status.connected = true;
         status.last_error = None;
@@ -62,6 +67,7 @@ struct Copy {
     sql: Sql,
     tables: Vec<CopyTable>,
     ledger: Ledger,
+    describing: Describing,
     synchronous_standbys: bool,
 }
 
@@ -84,7 +90,10 @@ impl Opened {
             EventSource { name: ctx.source.to_string(), database: endpoint.database.clone(), mode: config.value_mode };
         let types = load_types(&sql).await?;
         let copy = match config.snapshot {
-            true => Some(surveyed.plan_copy(ctx, endpoint, &sql, &record, &types, &source).await?),
+            true => {
+                let describing = Describing::new(&surveyed.server, &config.publication, &source);
+                Some(surveyed.plan_copy(ctx, endpoint, &sql, &record, &types, describing).await?)
+            }
             false => None,
         };
         let mut outlets = Vec::with_capacity(ctx.streams.len());
@@ -131,16 +140,19 @@ impl Opened {
         let (reader_abort, confirmer_abort) =
             (AbortOnDrop(reader.abort_handle()), AbortOnDrop(confirmer.abort_handle()));
         tasks.spawn(run_side(ctx.clone(), config.clone(), self.side));
-        let mut window = Window::new(None, None);
+        let mut window = Window::closed();
         if let Some(copy) = self.copy {
             let baseline = Copier::baseline(&copy.sql).await?;
             let (sender, messages) = mpsc::channel(4);
-            window = Window::new(Some(messages), Some(&baseline));
+            let left = copy.tables.iter().filter(|table| !table.entry.done);
+            let left = left.map(|table| (table.shape.facts.oid, table.shape.key.columns.clone()));
+            window = Window::new(messages, &baseline, left);
             let copier = Copier::new(CopierParts {
                 ctx: ctx.clone(),
                 sql: copy.sql,
                 messages: sender,
                 ledger: copy.ledger,
+                describing: copy.describing,
                 nonce: self.nonce.clone(),
                 rows_max: u64::from(config.chunk_rows),
                 bytes_max: config.chunk_bytes_max,
@@ -241,7 +253,7 @@ impl Surveyed {
         sql: &Sql,
         record: &SlotRecord,
         types: &TypeCatalogue,
-        source: &EventSource,
+        describing: Describing,
     ) -> Result<Copy, SourceError> {
         let ledger = Ledger::load(ctx).await?;
         let names: Vec<_> = self.tables.iter().map(|facts| (facts.oid, facts.table.clone())).collect();
@@ -250,23 +262,17 @@ impl Surveyed {
             let Some(facts) = self.tables.iter().find(|facts| facts.table == name) else { continue };
             for (outlet, binding) in ctx.streams.iter().enumerate() {
                 let Some(business_key) = binding.keys.get(&name) else { continue };
-                let key = copy_key(facts, &self.publication)?;
-                let published = self.publication.tables.get(&name).cloned().unwrap_or_default();
-                let shape = facts.description(published.columns.as_deref(), self.server.version >= 180_000);
-                let plan = RelationPlan::compile(&shape, types, business_key, source)
-                    .map_err(|error| unwritable(error.code(), &error))?;
-                let wanted = LedgerEntry::new(name.clone(), facts.oid, record.epoch, key.columns.clone());
+                let shape = CopyShape::of(facts, &self.publication, types, &describing, business_key)?;
+                let wanted = LedgerEntry::new(name.clone(), facts.oid, record.epoch, shape.key.columns.clone());
                 let entry = ledger.begin(&binding.to, wanted, self.added.contains(&name));
                 let phase = if entry.done { TablePhase::Done { rows: entry.rows } } else { TablePhase::Waiting };
                 report_phase(ctx, &name, phase);
-                let columns = shape.columns.iter().map(|column| column.name.clone()).collect();
-                let plan = Arc::new(plan);
-                tables.push(CopyTable { outlet, facts: facts.clone(), published, columns, key, plan, entry });
+                tables.push(CopyTable { outlet, business_key: business_key.clone(), shape, entry });
             }
         }
         let sql = Sql::connect(endpoint).await?;
         local_commits(&sql).await?;
-        Ok(Copy { sql, tables, ledger, synchronous_standbys: self.server.synchronous_standbys })
+        Ok(Copy { sql, tables, ledger, describing, synchronous_standbys: self.server.synchronous_standbys })
     }
 }
 

@@ -254,7 +254,7 @@ impl Engine {
         };
         if self.parts.window.watches(relation_id) {
             let (old, new) = change.tuples();
-            self.parts.window.touch(old, new);
+            self.parts.window.touch(relation_id, old, new);
         }
         if relation.plans.is_empty() {
             self.counters.unbound.increment(1);
@@ -313,9 +313,7 @@ impl Engine {
             }
             outlet.wrote(position);
         }
-        if relations.iter().any(|id| self.parts.window.watches(*id)) {
-            self.parts.window.truncated();
-        }
+        relations.iter().for_each(|id| self.parts.window.truncated(*id));
         Ok(())
     }
 
@@ -342,10 +340,14 @@ impl Engine {
         let header = format!("{}:{}", chunk.entry.copy, chunk.entry.chunks);
         let outlet = &mut self.parts.outlets[chunk.outlet];
         let (mut bytes, mut superseded) = (chunk.rows.as_ref(), 0);
-        let mut columns = Vec::with_capacity(chunk.columns);
+        let shape = self.parts.relations.get(chunk.entry.oid).map(|relation| &relation.shape.columns);
+        // A row that came by the stream with other columns does not stand for this one.
+        let same_columns = shape.is_some_and(|shape| shape.iter().map(|column| &column.name).eq(chunk.columns.iter()));
+        let mut columns = Vec::with_capacity(chunk.columns.len());
         for _ in 0..chunk.count {
-            take_row(&mut bytes, chunk.columns, &mut columns);
-            if !closed.stands(&columns) {
+            take_row(&mut bytes, chunk.columns.len(), &mut columns);
+            let key = closed.key_of(&columns);
+            if !closed.stands(key) || (same_columns && self.parts.window.has_whole(chunk.entry.oid, key)) {
                 superseded += 1;
                 continue;
             }
@@ -357,6 +359,9 @@ impl Engine {
         let (records, size) = (u64::from(batch.count()), batch.bytes().len() as u64);
         let end = outlet.append_chunk(&self.parts.ctx.log, batch, chunk.state.clone()).await?;
         self.parts.ctx.crash.reach(CrashPoint::AfterAppend);
+        if chunk.entry.done {
+            self.parts.window.copied(chunk.entry.oid);
+        }
         self.counters.superseded.increment(superseded);
         self.appended(0, records, size);
         let _gone = closed.rows.reply.send(ChunkOutcome::Appended { end, superseded });

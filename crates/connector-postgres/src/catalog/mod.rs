@@ -6,6 +6,6 @@ mod server;
 mod table;
 
 pub(crate) use keys::{CopyKey, copy_key, key_refusal};
-pub(crate) use publication::{Publication, PublishedTable, ensure_publication};
+pub(crate) use publication::{Publication, ensure_publication};
 pub(crate) use server::{ServerFacts, load_types, parents_first};
 pub(crate) use table::{TableFacts, load_table};

@@ -2,11 +2,10 @@
 
 use super::ledger::{Ledger, LedgerEntry};
 use super::read::{Chunk, ChunkQuery};
+use super::shape::{CopyShape, Describing};
 use super::visibility::VisibleSnapshot;
 use super::window::{Announced, ChunkOutcome, ChunkRows, CopyMessage};
-use crate::catalog::{CopyKey, PublishedTable, TableFacts};
 use crate::connect::Sql;
-use crate::envelope::RelationPlan;
 use crate::refusal::{Refusal, literal, transient};
 use contract::{CrashPoint, SourceContext, SourceError, TablePhase};
 use model::TableName;
@@ -27,12 +26,15 @@ const STATE_BYTES_MAX: usize = 4096;
 #[derive(Debug)]
 pub(crate) struct CopyTable {
     pub(crate) outlet: usize,
-    pub(crate) facts: TableFacts,
-    pub(crate) published: PublishedTable,
-    pub(crate) columns: Vec<String>,
-    pub(crate) key: CopyKey,
-    pub(crate) plan: Arc<RelationPlan>,
+    pub(crate) business_key: Vec<String>,
+    pub(crate) shape: CopyShape,
     pub(crate) entry: LedgerEntry,
+}
+
+impl CopyTable {
+    fn name(&self) -> &TableName {
+        &self.shape.facts.table
+    }
 }
 
 /// What the copier works with.
@@ -41,11 +43,25 @@ pub(crate) struct CopierParts {
     pub(crate) sql: Sql,
     pub(crate) messages: mpsc::Sender<CopyMessage>,
     pub(crate) ledger: Ledger,
+    pub(crate) describing: Describing,
     /// Makes watermark texts of this session unlike all others.
     pub(crate) nonce: String,
     pub(crate) rows_max: u64,
     pub(crate) bytes_max: usize,
     pub(crate) synchronous_standbys: bool,
+}
+
+/// How reading a chunk went.
+enum Attempt {
+    Read {
+        outcome: ChunkOutcome,
+        entry: LedgerEntry,
+        bytes: u64,
+    },
+    /// The table has another shape now.
+    Reshaped,
+    /// The session is over.
+    Over,
 }
 
 /// Copies the tables of one session.
@@ -90,54 +106,85 @@ impl Copier {
     /// Copies one table; false when the session is over.
     async fn copy(&mut self, mut table: CopyTable) -> Result<bool, SourceError> {
         let to = self.parts.ctx.streams[table.outlet].to.clone();
-        if table.entry.chunks == 0 {
-            // So that the log's entry is recognised after a crash right behind the first chunk.
-            let entry = table.entry.clone();
-            self.parts.ledger.store(&self.parts.ctx, &to, entry).await?;
-        }
+        self.begin(&table).await?;
         let mut wait = HIDDEN_WAIT.0;
         let mut rows_max = self.parts.rows_max.max(1);
         let mut row_bytes = None;
+        let mut admitted = None;
         while !table.entry.done {
             self.report(&table);
-            self.parts.ctx.admission.admit(&table.facts.table, rows_max).await;
-            let Some((outcome, entry, bytes)) = self.chunk(&table, rows_max, row_bytes).await? else {
-                return Ok(false);
-            };
-            match outcome {
-                ChunkOutcome::Appended { end, superseded } => {
+            // A chunk that is read again was let in already.
+            if admitted != Some(table.entry.chunks) {
+                self.parts.ctx.admission.admit(table.name(), rows_max).await;
+                admitted = Some(table.entry.chunks);
+            }
+            match self.chunk(&table, rows_max, row_bytes).await? {
+                Attempt::Over => return Ok(false),
+                Attempt::Reshaped => {
+                    if !self.describe_again(&mut table).await? {
+                        return Ok(true);
+                    }
+                }
+                Attempt::Read { outcome: ChunkOutcome::Appended { end, superseded }, entry, bytes } => {
                     self.parts.ctx.log.until_durable(&to, end).await?;
                     let rows = entry.rows - table.entry.rows;
                     self.done_rows.increment(rows);
-                    tracing::debug!(table = %table.facts.table, rows, superseded, "a chunk was copied");
-                    row_bytes = (bytes as u64).checked_div(rows).or(row_bytes);
+                    tracing::debug!(table = %table.name(), rows, superseded, "a chunk was copied");
+                    row_bytes = bytes.checked_div(rows).or(row_bytes);
                     self.parts.ledger.store(&self.parts.ctx, &to, entry.clone()).await?;
                     table.entry = entry;
                     wait = HIDDEN_WAIT.0;
                 }
-                ChunkOutcome::Hidden { xid } => {
-                    tracing::debug!(table = %table.facts.table, xid, "a chunk waits for a transaction to become visible");
+                Attempt::Read { outcome: ChunkOutcome::Hidden { xid }, .. } => {
+                    tracing::debug!(table = %table.name(), xid, "a chunk waits for a transaction to become visible");
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(HIDDEN_WAIT.1);
                 }
-                ChunkOutcome::NeedsBaseline => {
+                Attempt::Read { outcome: ChunkOutcome::NeedsBaseline, .. } => {
                     self.new_baseline = Some(Self::baseline(&self.parts.sql).await?);
                     self.baseline_at = self.parts.ctx.clock.monotonic();
                 }
-                ChunkOutcome::Spoiled => rows_max = (rows_max / 2).max(100),
+                Attempt::Read { outcome: ChunkOutcome::Spoiled, .. } => rows_max = (rows_max / 2).max(100),
             }
         }
         self.report(&table);
         Ok(true)
     }
 
-    /// Reads one chunk between its watermarks; none when the session is over.
+    /// Writes the entry down before its first chunk, so that the log's is recognised after a crash right behind it.
+    async fn begin(&mut self, table: &CopyTable) -> Result<(), SourceError> {
+        if table.entry.chunks > 0 {
+            return Ok(());
+        }
+        let to = self.parts.ctx.streams[table.outlet].to.clone();
+        self.parts.ledger.store(&self.parts.ctx, &to, table.entry.clone()).await
+    }
+
+    /// Describes a table that was altered; false when it is gone. Another key or another table starts the copy anew.
+    async fn describe_again(&mut self, table: &mut CopyTable) -> Result<bool, SourceError> {
+        let described = self.parts.describing.again(&self.parts.sql, table.name(), &table.business_key).await?;
+        let Some(shape) = described else {
+            tracing::warn!(table = %table.name(), "the table was dropped while it was copied");
+            return Ok(false);
+        };
+        if shape.facts.oid != table.entry.oid || shape.key.columns != table.entry.key {
+            let to = self.parts.ctx.streams[table.outlet].to.clone();
+            let (oid, key) = (shape.facts.oid, shape.key.columns.clone());
+            let wanted = LedgerEntry::new(table.name().clone(), oid, table.entry.epoch, key);
+            table.entry = self.parts.ledger.begin(&to, wanted, true);
+        }
+        table.shape = shape;
+        self.begin(table).await?;
+        Ok(true)
+    }
+
+    /// Reads one chunk between its watermarks.
     async fn chunk(
         &mut self,
         table: &CopyTable,
         rows_max: u64,
         row_bytes: Option<u64>,
-    ) -> Result<Option<(ChunkOutcome, LedgerEntry, usize)>, SourceError> {
+    ) -> Result<Attempt, SourceError> {
         self.chunk_number += 1;
         let text = |side: char| format!("{side}:{}:{}", self.parts.nonce, self.chunk_number);
         let (low, high) = (text('L'), text('H'));
@@ -145,36 +192,43 @@ impl Copier {
             && self.parts.ctx.clock.monotonic().saturating_sub(self.baseline_at) > BASELINE_PATIENCE;
         let announced = Announced {
             low: low.clone(),
-            oid: table.facts.oid,
-            key: table.key.columns.clone(),
+            oid: table.shape.facts.oid,
+            key: table.shape.key.columns.clone(),
             baseline: self.new_baseline.take(),
             baseline_released: released,
         };
         if self.parts.messages.send(CopyMessage::Announce(announced)).await.is_err() {
-            return Ok(None);
+            return Ok(Attempt::Over);
         }
         self.watermark(&low).await?;
-        let chunk = self.query(table, rows_max, row_bytes).read(&self.parts.sql).await?;
-        let bytes = chunk.rows.len();
+        let query = self.query(table, rows_max, row_bytes);
+        let Some(chunk) = query.read(&self.parts.sql).await? else { return Ok(Attempt::Reshaped) };
+        let bytes = chunk.rows.len() as u64;
         let entry = table.entry.after_chunk(chunk.count, chunk.upper.clone(), chunk.last);
         let (reply, answer) = oneshot::channel();
         let rows = self.rows(table, chunk, &entry, high.clone(), reply)?;
         if self.parts.messages.send(CopyMessage::Rows(Box::new(rows))).await.is_err() {
-            return Ok(None);
+            return Ok(Attempt::Over);
         }
         self.parts.ctx.crash.reach(CrashPoint::InChunk);
         self.watermark(&high).await?;
-        Ok(answer.await.ok().map(|outcome| (outcome, entry, bytes)))
+        Ok(match answer.await {
+            Ok(outcome) => Attempt::Read { outcome, entry, bytes },
+            Err(_over) => Attempt::Over,
+        })
     }
 
     fn query<'a>(&self, table: &'a CopyTable, rows_max: u64, row_bytes: Option<u64>) -> ChunkQuery<'a> {
+        let shape = &table.shape;
         ChunkQuery {
-            table: &table.facts.table,
-            partitioned: table.facts.partitioned(),
-            columns: &table.columns,
-            key: &table.key.columns,
+            table: table.name(),
+            oid: shape.facts.oid,
+            fingerprint: shape.fingerprint(),
+            partitioned: shape.facts.partitioned(),
+            columns: &shape.columns,
+            key: &shape.key.columns,
             after: table.entry.upper.as_deref(),
-            row_filter: table.published.row_filter.as_deref(),
+            row_filter: shape.row_filter.as_deref(),
             rows_max,
             bytes_max: self.parts.bytes_max,
             row_bytes,
@@ -191,15 +245,16 @@ impl Copier {
     ) -> Result<ChunkRows, SourceError> {
         let state = entry.producer_state(&self.parts.ctx);
         if state.position.len() > STATE_BYTES_MAX {
-            return Err(key_too_long(&table.facts.table, state.position.len()).into());
+            return Err(key_too_long(table.name(), state.position.len()).into());
         }
-        let places = table.key.columns.iter().filter_map(|name| table.columns.iter().position(|column| column == name));
+        let shape = &table.shape;
+        let place = |name: &String| shape.columns.iter().position(|column| column == name);
         Ok(ChunkRows {
             high,
             outlet: table.outlet,
-            plan: Arc::clone(&table.plan),
-            key_places: places.collect(),
-            columns: table.columns.len(),
+            plan: Arc::clone(&shape.plan),
+            key_places: shape.key.columns.iter().filter_map(place).collect(),
+            columns: Arc::clone(&shape.columns),
             rows: chunk.rows,
             count: chunk.count,
             snapshot: chunk.snapshot,
@@ -222,7 +277,7 @@ impl Copier {
             true => TablePhase::Done { rows: entry.rows },
             false => TablePhase::Copying {
                 rows_done: entry.rows,
-                rows_estimated: table.facts.rows_estimated.max(entry.rows),
+                rows_estimated: table.shape.facts.rows_estimated.max(entry.rows),
             },
         };
         report_phase(&self.parts.ctx, &entry.table, phase);

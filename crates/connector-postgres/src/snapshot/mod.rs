@@ -18,11 +18,14 @@
 //! chunk n is durable and in the state store; (3) no transaction is open longer than a chunk's read.
 
 mod copier;
+mod delivered;
 mod ledger;
 mod read;
+mod shape;
 mod visibility;
 mod window;
 
 pub(crate) use copier::{Copier, CopierParts, CopyTable, WATERMARK_PREFIX, report_phase};
 pub(crate) use ledger::{Ledger, LedgerEntry};
+pub(crate) use shape::{CopyShape, Describing};
 pub(crate) use window::{ChunkOutcome, Window};

@@ -1,11 +1,13 @@
 //! Reads one chunk: a key range in a transaction of its own, as PostgreSQL's text.
 
+use super::shape::shape_sql;
 use super::visibility::VisibleSnapshot;
 use crate::connect::Sql;
 use crate::refusal::{literal, quoted, quoted_table, transient};
 use bytes::{BufMut, Bytes, BytesMut};
 use contract::SourceError;
 use model::TableName;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{SimpleQueryMessage, SimpleQueryRow};
 
 /// One fetch from the cursor asks for rows of about this many bytes in all.
@@ -18,6 +20,9 @@ const FETCH_ROWS_FIRST: u64 = 16;
 #[derive(Clone, Debug)]
 pub(super) struct ChunkQuery<'a> {
     pub(super) table: &'a TableName,
+    pub(super) oid: u32,
+    /// The columns as they were described; another shape is not read.
+    pub(super) fingerprint: String,
     pub(super) partitioned: bool,
     /// Published columns in the table's order.
     pub(super) columns: &'a [String],
@@ -67,8 +72,8 @@ impl ChunkQuery<'_> {
         )
     }
 
-    /// Reads the chunk; the transaction has ended when it answers.
-    pub(super) async fn read(&self, sql: &Sql) -> Result<Chunk, SourceError> {
+    /// Reads the chunk; the transaction has ended when it answers. None: the table has another shape now, or is gone.
+    pub(super) async fn read(&self, sql: &Sql) -> Result<Option<Chunk>, SourceError> {
         let chunk = self.read_open(sql).await;
         // Also after an error, so that the connection can be used again.
         let ended = sql.batch_execute("ROLLBACK").await.map_err(sql.failed("ending a chunk"));
@@ -76,17 +81,27 @@ impl ChunkQuery<'_> {
         ended.map(|()| chunk)
     }
 
-    async fn read_open(&self, sql: &Sql) -> Result<Chunk, SourceError> {
+    async fn read_open(&self, sql: &Sql) -> Result<Option<Chunk>, SourceError> {
         let doing = format!("copying table {}", self.table);
         let begin = format!(
-            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT pg_current_snapshot()::text; \
-             DECLARE penstock_chunk NO SCROLL CURSOR FOR {}",
-            self.statement()
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT pg_current_snapshot()::text; {}",
+            shape_sql(self.oid)
         );
-        let snapshot = sql.text(&begin, &doing).await?;
-        let snapshot = snapshot
-            .and_then(|text| VisibleSnapshot::parse(&text))
-            .ok_or_else(|| transient("PS2115", "pg_current_snapshot() answered something else"))?;
+        let answers = sql.texts(&begin, &doing).await?;
+        let snapshot = answers.first().and_then(|text| VisibleSnapshot::parse(text.as_deref()?));
+        let snapshot = snapshot.ok_or_else(|| transient("PS2115", "pg_current_snapshot() answered something else"))?;
+        if answers.get(1).and_then(Option::as_deref) != Some(self.fingerprint.as_str()) {
+            return Ok(None);
+        }
+        let declare = format!("DECLARE penstock_chunk NO SCROLL CURSOR FOR {}", self.statement());
+        if let Err(error) = sql.batch_execute(&declare).await {
+            let altered = [SqlState::UNDEFINED_COLUMN, SqlState::UNDEFINED_TABLE];
+            // Altered between the look and the statement.
+            return match error.code() {
+                Some(code) if altered.contains(code) => Ok(None),
+                _ => Err(sql.failed(&doing)(error)),
+            };
+        }
         let key_places: Vec<usize> =
             self.key.iter().filter_map(|name| self.columns.iter().position(|column| column == name)).collect();
         let mut rows = Rows::default();
@@ -100,7 +115,8 @@ impl ChunkQuery<'_> {
             let ended = got < ask;
             if ended || rows.bytes.len() >= self.bytes_max {
                 let last = ended && rows.count < self.rows_max;
-                return Ok(Chunk { snapshot, rows: rows.bytes.freeze(), count: rows.count, upper: rows.upper, last });
+                let (bytes, count, upper) = (rows.bytes.freeze(), rows.count, rows.upper);
+                return Ok(Some(Chunk { snapshot, rows: bytes, count, upper, last }));
             }
             row_bytes = Some(rows.bytes.len() as u64 / rows.count.max(1));
         }
@@ -156,6 +172,8 @@ mod tests {
         let (columns, key, after) = (names(&["a", "B c"]), names(&["B c", "a"]), names(&["it's", "5"]));
         let mut query = ChunkQuery {
             table: &table,
+            oid: 1,
+            fingerprint: String::new(),
             partitioned: false,
             columns: &columns,
             key: &key,

@@ -1,5 +1,7 @@
-//! The stretch between a chunk's watermarks, as the capture loop sees it: which keys changed in it.
+//! The capture loop's side of the copy: which keys changed between a chunk's watermarks, and which rows came whole by the
+//! stream since the session began, so that the copy need not send them again.
 
+use super::delivered::Delivered;
 use super::ledger::LedgerEntry;
 use super::visibility::{Horizon, VisibleSnapshot};
 use crate::column_type::RelationDescription;
@@ -49,7 +51,8 @@ pub(crate) struct ChunkRows {
     pub(crate) plan: Arc<RelationPlan>,
     /// Places of the key's columns in a row.
     pub(crate) key_places: Arc<[usize]>,
-    pub(crate) columns: usize,
+    /// Names of a row's columns.
+    pub(crate) columns: Arc<[String]>,
     /// Rows one after the other; per column a big-endian `i32` length (-1: null) and the text.
     pub(crate) rows: Bytes,
     pub(crate) count: u64,
@@ -78,6 +81,7 @@ pub(crate) struct Window {
     messages: Option<mpsc::Receiver<CopyMessage>>,
     pub(crate) horizon: Horizon,
     open: Option<Open>,
+    delivered: Delivered,
 }
 
 #[derive(Debug)]
@@ -105,26 +109,50 @@ pub(crate) struct Closed {
 
 impl Closed {
     /// True when a row of the chunk still stands as it was read.
-    pub(crate) fn stands(&self, columns: &[ColumnText<'_>]) -> bool {
-        !self.truncated && !self.touched.contains(&key_hash(self.rows.key_places.iter().map(|place| columns[*place])))
+    pub(crate) fn stands(&self, key: u128) -> bool {
+        !self.truncated && !self.touched.contains(&key)
+    }
+
+    /// The key of one of its rows.
+    pub(crate) fn key_of(&self, columns: &[ColumnText<'_>]) -> u128 {
+        key_hash(self.rows.key_places.iter().map(|place| columns[*place]))
     }
 }
 
 impl Window {
-    /// Without a receiver nothing is copied.
-    pub(crate) fn new(messages: Option<mpsc::Receiver<CopyMessage>>, baseline: Option<&VisibleSnapshot>) -> Self {
-        let mut horizon = Horizon::default();
-        match (&messages, baseline) {
-            (Some(_), Some(baseline)) => horizon.set_baseline(baseline),
-            _ => horizon.switch_off(),
-        }
-        Self { messages, horizon, open: None }
+    /// Nothing is copied.
+    pub(crate) fn closed() -> Self {
+        let mut window =
+            Self { messages: None, horizon: Horizon::default(), open: None, delivered: Delivered::default() };
+        window.finish();
+        window
     }
 
-    /// True when changes of this relation must be told to `touch`.
+    /// `tables`: what is to be copied, by relation id and key columns; one that goes to several streams stands several times.
+    pub(crate) fn new(
+        messages: mpsc::Receiver<CopyMessage>,
+        baseline: &VisibleSnapshot,
+        tables: impl IntoIterator<Item = (u32, Vec<String>)>,
+    ) -> Self {
+        let mut horizon = Horizon::default();
+        horizon.set_baseline(baseline);
+        Self { messages: Some(messages), horizon, open: None, delivered: Delivered::of(tables) }
+    }
+
+    /// True when changes of this relation must be told to `touch`: it is being copied, or will be.
     #[inline]
     pub(crate) fn watches(&self, relation_id: u32) -> bool {
-        self.open.as_ref().is_some_and(|open| open.announced.oid == relation_id)
+        self.messages.is_some() && self.delivered.watches(relation_id)
+    }
+
+    /// True when the row of this key stands whole in the log already, from the stream of this session.
+    pub(crate) fn has_whole(&self, relation_id: u32, key: u128) -> bool {
+        self.delivered.has(relation_id, key)
+    }
+
+    /// A table's copy into one stream is done.
+    pub(crate) fn copied(&mut self, relation_id: u32) {
+        self.delivered.copied(relation_id);
     }
 
     /// A low watermark was read.
@@ -199,30 +227,34 @@ impl Window {
     fn finish(&mut self) {
         self.horizon.switch_off();
         self.messages = None;
+        self.delivered = Delivered::default();
     }
 
     /// The watched table's shape was sent again.
     pub(crate) fn reshaped(&mut self, shape: &RelationDescription) {
+        self.delivered.reshaped(shape);
         if let Some(open) = self.open.as_mut().filter(|open| open.announced.oid == shape.relation_id) {
             open.places = places_of(&open.announced.key, shape);
             open.spoiled |= open.places.is_none();
         }
     }
 
-    /// A row of the watched table was changed: its old and new versions, as far as sent.
-    pub(crate) fn touch(&mut self, old: Option<Tuple<'_>>, new: Option<Tuple<'_>>) {
-        let Some(open) = self.open.as_mut() else { return };
+    /// A row of a watched table was changed: its old and new versions, as far as sent.
+    pub(crate) fn touch(&mut self, relation_id: u32, old: Option<Tuple<'_>>, new: Option<Tuple<'_>>) {
+        self.delivered.change(relation_id, new);
+        let Some(open) = self.open.as_mut().filter(|open| open.announced.oid == relation_id) else { return };
         let Some(places) = &open.places else {
             open.spoiled = true;
             return;
         };
-        let (old_key, new_key) = (old.map(|tuple| key_columns(tuple, places)), new.map(|t| key_columns(t, places)));
+        let old_key = old.map(|tuple| key_columns(tuple, places));
         if let Some(old) = &old_key {
             open.touched.insert(key_hash(old.iter().copied()));
         }
-        if let Some(new) = &new_key {
+        if let Some(new) = new {
+            let new_key = key_columns(new, places);
             // A key column that is too wide to be sent again stands in the old row.
-            let whole = new.iter().enumerate().map(|(place, column)| match (column, &old_key) {
+            let whole = new_key.iter().enumerate().map(|(place, column)| match (column, &old_key) {
                 (ColumnText::Unchanged, Some(old)) => old.get(place).copied().unwrap_or(ColumnText::Unchanged),
                 (column, _) => *column,
             });
@@ -236,20 +268,20 @@ impl Window {
         }
     }
 
-    /// The watched table was emptied.
-    pub(crate) fn truncated(&mut self) {
-        if let Some(open) = self.open.as_mut() {
+    /// A table was emptied.
+    pub(crate) fn truncated(&mut self, relation_id: u32) {
+        if let Some(open) = self.open.as_mut().filter(|open| open.announced.oid == relation_id) {
             open.truncated = true;
         }
     }
 }
 
-fn places_of(key: &[String], shape: &RelationDescription) -> Option<Vec<usize>> {
+pub(super) fn places_of(key: &[String], shape: &RelationDescription) -> Option<Vec<usize>> {
     key.iter().map(|name| shape.columns.iter().position(|column| column.name == *name)).collect()
 }
 
 /// The key's columns of a tuple, in key order.
-fn key_columns<'a>(tuple: Tuple<'a>, places: &[usize]) -> Vec<ColumnText<'a>> {
+pub(super) fn key_columns<'a>(tuple: Tuple<'a>, places: &[usize]) -> Vec<ColumnText<'a>> {
     let columns: Vec<ColumnText<'a>> = tuple.columns().collect();
     places.iter().map(|place| columns.get(*place).copied().unwrap_or(ColumnText::Unchanged)).collect()
 }

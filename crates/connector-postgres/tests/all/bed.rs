@@ -50,7 +50,6 @@ pub struct Bed {
 /// A record as tests look at it.
 #[derive(Clone, Debug)]
 pub struct Seen {
-    pub offset: u64,
     pub table: String,
     pub op: String,
     pub key: Value,
@@ -148,14 +147,19 @@ impl Bed {
         self.sql.batch_execute(statements).await.expect(statements);
     }
 
-    /// Waits until everything that is committed now is durable in the log and confirmed.
-    pub async fn caught_up(&self, run: &mut Run) {
+    /// The place behind a message that was written now.
+    pub async fn wal_end(&self) -> Lsn {
         let row = self
             .sql
             .query_one("SELECT (pg_logical_emit_message(true, 'test', '') - '0/0')::int8", &[])
             .await
             .expect("writes a message");
-        let end = Lsn(row.get::<_, i64>(0) as u64);
+        Lsn(row.get::<_, i64>(0) as u64)
+    }
+
+    /// Waits until everything that is committed now is durable in the log and confirmed.
+    pub async fn caught_up(&self, run: &mut Run) {
+        let end = self.wal_end().await;
         run.until(move |status| status.confirmed_lsn > end).await;
     }
 
@@ -170,9 +174,7 @@ impl Bed {
             }
             for batch in batches {
                 at = batch.end();
-                for (record, offset) in batch.records.iter().zip(batch.base.0..) {
-                    seen.push(parse(&record, offset));
-                }
+                seen.extend(batch.records.iter().map(|record| parse(&record)));
             }
         }
     }
@@ -241,11 +243,10 @@ fn open_log(dir: &TempDir) -> Arc<LogStore> {
     Arc::new(LogStore::open(&dir.path().join("log"), LogOptions::default(), clock).expect("a log"))
 }
 
-fn parse(record: &model::Record<'_>, offset: u64) -> Seen {
+fn parse(record: &model::Record<'_>) -> Seen {
     let text = |name: &str| text_of(record, name);
     let json = |bytes: Option<&[u8]>| bytes.map_or(Value::Null, |bytes| serde_json::from_slice(bytes).expect("JSON"));
     Seen {
-        offset,
         table: text("table").expect("a table header"),
         op: text("op").expect("an op header"),
         key: json(record.key),

@@ -44,5 +44,8 @@ impl SourceFixture for Upstream {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgres_source_keeps_the_contract() {
-    run_all(async || Upstream { bed: Some(Bed::new("CREATE TABLE t (id bigint PRIMARY KEY)", &[("t", &["id"])]).await) }).await;
+    run_all(async || Upstream {
+        bed: Some(Bed::new("CREATE TABLE t (id bigint PRIMARY KEY)", &[("t", &["id"])]).await),
+    })
+    .await;
 }

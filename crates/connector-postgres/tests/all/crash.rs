@@ -1,21 +1,25 @@
 //! Crashes between any two steps: no gap, no repeat.
 
 use crate::bed::Bed;
-use contract::{CrashPoint, CrashPoints};
+use contract::{CrashPoint, CrashPoints, TablePhase};
 use serde_json::Value;
 use std::collections::HashMap;
 
-/// Runs into the armed point if it is reached, and then to the end; answers whether it was.
+/// Runs into the armed point, or until all is captured; answers whether the point was reached.
 async fn run_into(bed: &Bed, point: CrashPoint, nth: u64) -> bool {
     let mut run = bed.start_with(|ctx| {
         ctx.crash = CrashPoints::armed(point, nth, move || panic!("the test's crash at {} no. {nth}", point.name()));
     });
+    let end = bed.wal_end().await;
+    let mut status = run.status.clone();
     let reached = tokio::select! {
         ended = &mut run.task => ended.is_err_and(|error| error.is_panic()),
-        () = tokio::time::sleep(std::time::Duration::from_millis(400)) => false,
+        _ = status.wait_for(|status| status.confirmed_lsn > end && status.tables.iter().all(|(_, phase)| matches!(phase, TablePhase::Done { .. }))) => false,
     };
     run.task.abort();
-    let _aborted = if run.task.is_finished() { None } else { Some(run.task.await) };
+    if !run.task.is_finished() {
+        let _aborted = run.task.await;
+    }
     bed.slot_is_free().await;
     reached
 }
