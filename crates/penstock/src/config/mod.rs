@@ -96,7 +96,7 @@ impl Default for RetentionConfig {
 #[schemars(deny_unknown_fields)]
 pub struct HttpConfig {
     /// `host:port`; port 0 takes a free one; `off` serves nothing.
-    #[serde(default = "default_listen")]
+    #[serde(default = "default_listen", deserialize_with = "values::address_or_off")]
     pub listen: String,
 }
 

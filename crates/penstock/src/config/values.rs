@@ -143,6 +143,21 @@ fn resolve_one(reference: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<
     }
 }
 
+/// An address, or `off`, which YAML may read as the boolean.
+pub(super) fn address_or_off<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Text(String),
+        Switch(bool),
+    }
+    match Written::deserialize(deserializer) {
+        Ok(Written::Text(text)) => Ok(text),
+        Ok(Written::Switch(false)) => Ok("off".to_owned()),
+        _ => Err(D::Error::custom("write host:port, or off")),
+    }
+}
+
 /// Where a target field's value comes from: a column's name, `{const: …}` or `{cel: '…'}`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum MapValue {

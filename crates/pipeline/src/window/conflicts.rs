@@ -84,7 +84,14 @@ impl Window {
         let tail = self.keys.find(key, |phase| key_of(phase, chunks, readers) == key);
         let (word, blocked) = match tail.map(|tail| (tail, self.keys.get(tail))) {
             None => {
-                let id = self.readers.alloc(Readers { key, next: NONE, count: 1, members: END, active: true });
+                let id = self.readers.alloc(Readers {
+                    key,
+                    next: NONE,
+                    count: 1,
+                    members: END,
+                    active: true,
+                    detached: false,
+                });
                 self.keys.insert(key, READERS | id);
                 (READ | id, false)
             }
@@ -99,7 +106,14 @@ impl Window {
                 }
             }
             Some((tail, writer)) => {
-                let id = self.readers.alloc(Readers { key, next: NONE, count: 1, members: me.0, active: false });
+                let id = self.readers.alloc(Readers {
+                    key,
+                    next: NONE,
+                    count: 1,
+                    members: me.0,
+                    active: false,
+                    detached: false,
+                });
                 self.set_next(writer, READERS | id);
                 self.keys.set(tail, READERS | id);
                 (READ | END, true)
@@ -125,10 +139,7 @@ impl Window {
             let words = &self.chunks[place.chunk()].columns().words;
             if words[at] & READ != 0 {
                 let id = words[at] & !READ;
-                // A read that was yielded stands in no phase any more.
-                if id != END {
-                    self.leave_readers(id);
-                }
+                self.leave_readers(id);
                 at += 1;
             } else {
                 let (key, next) = (self.chunks[place.chunk()].key_at(at), words[at + 2]);
@@ -138,9 +149,9 @@ impl Window {
         }
     }
 
-    /// Gives up the reads of an entry in flight: later writers of those keys need not wait for it any more. It keeps what it
-    /// writes.
-    pub(super) fn unlink_reads(&mut self, place: EntryRef) {
+    /// Lets the next writers of the keys that an entry in flight reads go: the readers that stand with it keep their places for
+    /// nothing else than to be counted out.
+    pub(super) fn detach_reads(&mut self, place: EntryRef) {
         let (mut at, end) = self.chunks[place.chunk()].word_range(place.slot());
         while at < end {
             let word = self.chunks[place.chunk()].columns().words[at];
@@ -148,9 +159,11 @@ impl Window {
                 at += super::chunk::WRITE_WORDS;
                 continue;
             }
-            if word & !READ != END {
-                self.chunks[place.chunk()].columns_mut().words[at] = READ | END;
-                self.leave_readers(word & !READ);
+            let id = word & !READ;
+            let readers = self.readers.get_mut(id);
+            if !std::mem::replace(&mut readers.detached, true) {
+                let (key, next) = (readers.key, readers.next);
+                self.end_phase(key, READERS | id, next);
             }
             at += 1;
         }
@@ -160,8 +173,10 @@ impl Window {
         let readers = self.readers.get_mut(id);
         readers.count -= 1;
         if readers.count == 0 {
-            let (key, next) = (readers.key, readers.next);
-            self.end_phase(key, READERS | id, next);
+            let (key, next, detached) = (readers.key, readers.next, readers.detached);
+            if !detached {
+                self.end_phase(key, READERS | id, next);
+            }
             self.readers.release(id);
         }
     }

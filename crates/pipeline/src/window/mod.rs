@@ -262,17 +262,19 @@ impl Window {
         }
     }
 
-    /// Lets later writers of the keys that an entry in flight *reads* go before it: its parent is not there yet, and may come
-    /// behind it in the stream (a live change of a child whose parent the first copy has still to bring). Without this
-    /// the parent would wait for the child that waits for the parent. The entry keeps the keys that it writes, so its own key's
-    /// order stands. Repeating it changes nothing.
+    /// Lets the next writers of the keys that an entry in flight *reads* go before it: its parent is not there yet, and may
+    /// come behind it in the stream (a live change of a child whose parent the first copy has still to bring). Without this
+    /// the parent would wait for the child that waits for the parent.
+    ///
+    /// The other readers that stand before that writer let it go as well: they wait for the same parent, perhaps behind this
+    /// entry's own key. What they write they keep, so the order of every written key stands. Repeating it changes nothing.
     ///
     /// # Panics
     /// When the entry is not in flight.
     pub fn yield_reads(&mut self, id: EntryId) {
         let (_, old) = self.expect_unsettled(id);
         assert!(matches!(old, state::IN_FLIGHT | state::ABSORBED), "{id:?} yields but is not in flight");
-        self.unlink_reads(id.place);
+        self.detach_reads(id.place);
     }
 
     /// Gives an entry in flight back, not ready before `until` (monotonic time). It keeps its keys. For an absorbed entry

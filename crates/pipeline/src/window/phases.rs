@@ -26,6 +26,8 @@ pub(super) struct Readers {
     /// While waiting: the newest member's word, which links to the one before.
     pub members: u32,
     pub active: bool,
+    /// The next phase has begun already, since a member yielded: these readers block nobody any more.
+    pub detached: bool,
 }
 
 /// All readers' phases, in pages so that growing copies nothing.
@@ -87,6 +89,7 @@ impl ReadersArena {
                 count: 0,
                 members: NONE,
                 active: false,
+                detached: false,
             })
             .collect();
         self.pages.push(page);
