@@ -53,9 +53,9 @@ pub struct DlqEntry {
     /// What came of the last retry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<String>,
-    /// True once a retry may have reached the target: the next run then reads back first.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub sent: bool,
+    /// When a retry went to the target without a known answer, Unix milliseconds: it is read back before it is sent again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_at_ms: Option<i64>,
 }
 
 impl DlqEntry {
@@ -73,7 +73,7 @@ impl DlqEntry {
             attempts: letter.attempts,
             at_ms: letter.at_ms,
             result: None,
-            sent: false,
+            sent_at_ms: None,
         }
     }
 

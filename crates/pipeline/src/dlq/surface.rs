@@ -133,9 +133,7 @@ pub async fn show(log: &dyn Log, state: &dyn StateStore, id: Offset) -> Result<D
 /// # Errors
 /// `None`, `Decided`, `State`.
 pub async fn retry(state: &dyn StateStore, id: Offset) -> Result<(), DlqError> {
-    let command =
-        StateOp::Put { space: COMMAND_SPACE, key: format!("{COMMAND_PREFIX}{}", id_key(id)), value: b"retry".to_vec() };
-    decide(state, id, DlqStatus::Retried, Some(command)).await
+    decide(state, id, DlqStatus::Retried).await
 }
 
 /// Gives a dead letter up. Final; its bytes stay in the stream.
@@ -143,15 +141,10 @@ pub async fn retry(state: &dyn StateStore, id: Offset) -> Result<(), DlqError> {
 /// # Errors
 /// `None`, `Decided`, `State`.
 pub async fn drop(state: &dyn StateStore, id: Offset) -> Result<(), DlqError> {
-    decide(state, id, DlqStatus::Dropped, None).await
+    decide(state, id, DlqStatus::Dropped).await
 }
 
-async fn decide(
-    state: &dyn StateStore,
-    id: Offset,
-    status: DlqStatus,
-    command: Option<StateOp>,
-) -> Result<(), DlqError> {
+async fn decide(state: &dyn StateStore, id: Offset, status: DlqStatus) -> Result<(), DlqError> {
     let (mut entry, bytes) = load(state, id).await?.ok_or(DlqError::None { id })?;
     if entry.status != DlqStatus::Open {
         return Err(DlqError::Decided { id, status: entry.status });
@@ -160,8 +153,12 @@ async fn decide(
     let key = id_key(id);
     let mut ops = vec![
         StateOp::Expect { space: SPACE, key: key.clone(), value: Some(bytes) },
-        StateOp::Put { space: SPACE, key, value: entry.encode() },
+        StateOp::Put { space: SPACE, key: key.clone(), value: entry.encode() },
     ];
-    ops.extend(command);
+    if status == DlqStatus::Retried {
+        // The attempts so far tell one retry from the next, for a run that saw neither come nor go.
+        let value = entry.attempts.to_string().into_bytes();
+        ops.push(StateOp::Put { space: COMMAND_SPACE, key: format!("{COMMAND_PREFIX}{key}"), value });
+    }
     Ok(state.write(ops).await?)
 }

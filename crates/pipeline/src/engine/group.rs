@@ -188,7 +188,7 @@ impl Group {
                     None => ended(reading.join_next().await)?,
                 },
                 Some(command) = commands.recv(), if !self.stopping => self.redrives.take(command),
-                Ok(()) = freed.changed() => {}
+                Ok(()) = freed.changed() => self.freed(),
                 Ok(()) = settler.changed() => {}
                 () = stop.cancelled(), if !self.stopping => {}
                 () = sleep(wake, now), if wake.is_some() => {}
@@ -225,6 +225,13 @@ impl Group {
                 Ok(())
             }
             Event::Redriven { route, outcome } => self.redriven(route, outcome),
+        }
+    }
+
+    /// A permit that was refused only because of what was under way may be had now.
+    fn freed(&mut self) {
+        if self.wait_reason.is_none() {
+            self.lane_wait = [Duration::ZERO; 3];
         }
     }
 

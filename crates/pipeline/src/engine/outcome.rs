@@ -67,6 +67,10 @@ impl Group {
             self.window.retry(member.id);
         }
         let refused = done.refused.into_iter().map(|(row, refusal)| {
+            // Whatever the target holds of it, nothing can be compared: the dead letter tells an operator.
+            for offset in row.offsets() {
+                self.forget_suspect(index, offset);
+            }
             let fields = refusal.field.iter().map(|field| field.to_string()).collect();
             let error = RowError {
                 class: ErrorClass::Permanent,
@@ -104,8 +108,7 @@ impl Group {
         assert_eq!(verdicts.len(), batch.rows.len(), "a sink answers every row once");
         let now_ms = self.shared.now_ms();
         let run = &mut self.routes[index];
-        run.status.batches += 1;
-        run.status.calls += u64::from(calls);
+        run.status.count_batch(kind == JobKind::ReadBack, calls);
         if let Some(oldest) = batch.times_ms.iter().min() {
             run.answered(*oldest, now_ms);
         }
@@ -126,7 +129,9 @@ impl Group {
                 sorted.closed.extend(row.offsets().filter_map(|offset| self.forget_suspect(index, offset)));
             }
             if let Verdict::Applied { .. } = verdict {
-                self.routes[index].latencies.add(now_ms - time_ms);
+                let run = &mut self.routes[index];
+                run.latencies.add(now_ms - time_ms);
+                run.latency_metric.record((now_ms - time_ms).max(0) as f64 / 1000.0);
             }
             self.decide(index, kind, row, verdict, (batch.id, rows_in_batch, floor, now), &mut sorted);
         }

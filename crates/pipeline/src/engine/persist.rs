@@ -130,7 +130,7 @@ impl Group {
     /// Waits for a checkpoint under way, and writes the last one.
     pub(super) async fn finish(mut self) -> Result<(), EngineError> {
         use futures::StreamExt;
-        let left = self.shared.spec.stop_wait_max;
+        let left = self.shared.spec.stop_wait_max / 4;
         let flush = async {
             while let Some(event) = self.answers.next().await {
                 match event {

@@ -203,7 +203,7 @@ fn count(keys: usize) -> u16 {
 }
 
 /// The key that every record of a `fifo` route writes.
-fn whole_route(route: &Route) -> Fingerprint {
+pub(super) fn whole_route(route: &Route) -> Fingerprint {
     Fingerprint::of("fifo", [route.spec.id.as_str().as_bytes()])
 }
 

@@ -5,6 +5,7 @@ use super::compose::map_record;
 use super::error::EngineError;
 use super::group::Shared;
 use super::permits::Pass;
+use super::reader::whole_route;
 use super::redrives::{Loaded, RedriveOutcome, settler_gone};
 use super::retry::Jitter;
 use super::route::{OrgPlace, Route};
@@ -23,6 +24,7 @@ use model::{
     Retry, SettledRows, Settlement,
 };
 use std::sync::Arc;
+use std::time::Duration;
 
 const READ_BYTES: usize = 1 << 20;
 /// The log no longer holds what came after the original.
@@ -41,7 +43,7 @@ pub(super) async fn load(shared: &Shared, route: &Route, id: Offset) -> RedriveO
                 message: error.to_string(),
                 fields: Vec::new(),
             };
-            match open_again(shared, id, error, 0).await {
+            match open_again(shared, id, error, 1).await {
                 Ok(()) => RedriveOutcome::Refused,
                 Err(error) => RedriveOutcome::Broken(error),
             }
@@ -62,6 +64,9 @@ async fn try_load(shared: &Shared, route: &Route, id: Offset) -> Result<Loaded, 
         lane = route.mapper().lane(&view).unwrap_or_default();
         if route.spec.ordering != Ordering::None {
             route.keys.keys(&view, &mut keys);
+        }
+        if route.spec.ordering == Ordering::Fifo {
+            keys.written.push(whole_route(route));
         }
     }
     let mut copy = RecordBatchBuilder::default();
@@ -134,7 +139,14 @@ impl RedriveJob {
         let newer: Vec<Newer<'_>> = newer.iter().map(|(columns, row)| Newer { columns, row: row.clone() }).collect();
         let Some(row) = remaining(row, &columns, &newer) else { return self.settle(Outcome::Superseded, None).await };
         let batch = self.batch(row, columns);
-        if entry.sent {
+        if let Some(sent_at_ms) = entry.sent_at_ms {
+            // The request of a process that died may still be under way in the target.
+            let grace = self.shared.spec.recovery_grace;
+            let left_ms = sent_at_ms + grace.as_millis() as i64 - self.shared.now_ms();
+            if left_ms > 0 {
+                let delay = grace.min(Duration::from_millis(left_ms as u64));
+                return Ok(RedriveOutcome::Later { delay, failed: false, error: None });
+            }
             let answer = self.route.org.sink.read_back(&batch).await;
             self.calls += answer.as_ref().map_or_else(|error| error.calls, |(_, calls)| *calls);
             let (verdicts, _) = judge_read_back(1, &answer);
@@ -249,7 +261,7 @@ impl RedriveJob {
         let shared = self.shared.clone();
         let carrier = &shared.carrier;
         // From here on a crash leaves it open whether the target has it: the next run reads back.
-        entry.sent = true;
+        entry.sent_at_ms = Some(self.shared.now_ms());
         self.shared.state.write(put_entry(&entry).into()).await?;
         let spec = &self.route.spec;
         let intent = BatchIntent {
@@ -367,7 +379,7 @@ async fn decide(
     if let Some((mut entry, _)) = load_entry(&*shared.state, id).await? {
         entry.status = status;
         entry.result = Some(result);
-        entry.sent = false;
+        entry.sent_at_ms = None;
         change(&mut entry);
         ops.extend(put_entry(&entry));
     }

@@ -26,6 +26,8 @@ pub struct RouteRun {
     pub route: Arc<Route>,
     pub status: RouteStatus,
     pub latencies: Latencies,
+    /// The same for `/metrics`.
+    pub latency_metric: metrics::Histogram,
     pub ledger: Ledger,
     pub pause: Pause,
     /// The target's objects are being described anew.
@@ -65,6 +67,10 @@ impl RouteRun {
             status,
             ledger,
             latencies: Latencies::default(),
+            latency_metric: metrics::histogram!(
+                "penstock_route_commit_to_applied_seconds",
+                "route" => spec.id.to_string()
+            ),
             pause: Pause::default(),
             refreshing: false,
             successes: 0,

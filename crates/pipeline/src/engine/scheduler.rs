@@ -93,8 +93,8 @@ impl Group {
             Ok(pass) => Some((place, pass)),
             Err(wait) => {
                 self.lane_wait[lane as usize] = now + wait.delay;
+                self.wait_reason = wait.worth_telling.then_some(wait.reason);
                 if wait.worth_telling {
-                    self.wait_reason = Some(wait.reason);
                     self.persist.touch();
                 }
                 None

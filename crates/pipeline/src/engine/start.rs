@@ -266,7 +266,7 @@ async fn run_groups(
         }
     }
     // A log that takes nothing more must not hold up the end: what is missing is found again by the next run.
-    while let Ok(Some(joined)) = tokio::time::timeout(stop_wait_max, writer.join_next()).await {
+    while let Ok(Some(joined)) = tokio::time::timeout(stop_wait_max / 4, writer.join_next()).await {
         let ended = joined.map_err(task_failed).and_then(|result| result.map_err(Into::into));
         first = first.and(ended);
     }

@@ -119,6 +119,15 @@ impl RouteStatus {
             .increment(records);
     }
 
+    /// Counts a batch that was answered.
+    pub fn count_batch(&mut self, read_back: bool, calls: u32) {
+        self.batches += 1;
+        self.calls += u64::from(calls);
+        let (route, kind) = (self.id.to_string(), if read_back { "read_back" } else { "send" });
+        metrics::counter!("penstock_route_batches_total", "route" => route.clone(), "kind" => kind).increment(1);
+        metrics::counter!("penstock_route_calls_total", "route" => route, "kind" => kind).increment(u64::from(calls));
+    }
+
     /// Sets the gauges.
     pub fn export(&self) {
         let route = self.id.to_string();

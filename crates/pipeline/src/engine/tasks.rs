@@ -5,8 +5,9 @@ use super::redrives::Command;
 use super::route::Org;
 use crate::dlq::{COMMAND_PREFIX, COMMAND_SPACE, load};
 use contract::{Clock, Log, StateStore};
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use model::{Offset, Partition, RouteId, StreamPartition};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -49,9 +50,12 @@ pub(super) async fn retain(log: Arc<dyn Log>, clock: Arc<dyn Clock>) {
 /// Where a route's commands go: its group, and its index there.
 pub(super) type CommandWays = HashMap<RouteId, (mpsc::UnboundedSender<Command>, usize)>;
 
+/// The commands that stand in the store and were handed on, with their values.
+type Given = BTreeMap<Offset, Vec<u8>>;
+
 /// Hands operators' commands to the groups, each once for as long as it stands in the store.
 pub(super) async fn watch_commands(state: Arc<dyn StateStore>, ways: CommandWays) {
-    let mut given: HashSet<Offset> = HashSet::new();
+    let mut given = Given::new();
     loop {
         if let Err(error) = look_for_commands(&*state, &ways, &mut given).await {
             tracing::warn!(code = %error.code(), %error, "commands cannot be read");
@@ -60,20 +64,20 @@ pub(super) async fn watch_commands(state: Arc<dyn StateStore>, ways: CommandWays
     }
 }
 
-async fn look_for_commands(
-    state: &dyn StateStore,
-    ways: &CommandWays,
-    given: &mut HashSet<Offset>,
-) -> Result<(), EngineError> {
+async fn look_for_commands(state: &dyn StateStore, ways: &CommandWays, given: &mut Given) -> Result<(), EngineError> {
     let found = state.scan(COMMAND_SPACE, COMMAND_PREFIX, None, COMMANDS_MAX).await?;
-    let ids = found.iter().filter_map(|(key, _)| key.strip_prefix(COMMAND_PREFIX)?.parse().ok().map(Offset));
-    let ids: HashSet<Offset> = ids.collect();
-    given.retain(|id| ids.contains(id));
-    let mut new: Vec<Offset> = ids.difference(given).copied().collect();
+    let standing = found.into_iter().filter_map(|(key, value)| {
+        let id = key.strip_prefix(COMMAND_PREFIX)?.parse().ok()?;
+        Some((Offset(id), value))
+    });
+    let standing: Given = standing.collect();
+    let before = std::mem::replace(given, standing);
     // Older dead letters first: two of one key come back in their order.
-    new.sort_unstable();
-    for id in new {
-        given.insert(id);
+    for (id, value) in given.iter() {
+        if before.get(id) == Some(value) {
+            continue;
+        }
+        let id = *id;
         let Some((entry, _)) = load(state, id).await? else { continue };
         match ways.get(&entry.route) {
             // A group that has ended takes no commands; they stand until the next run.

@@ -191,7 +191,7 @@ pub struct TargetSink {
 
 fn sink_error(class: ErrorClass, code: Option<&'static str>) -> SinkError {
     SinkError {
-        code: ErrorCode("PS4999"),
+        code: ErrorCode("PS4001"),
         class,
         place: "test".into(),
         message: "scripted".into(),
