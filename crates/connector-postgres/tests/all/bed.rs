@@ -230,6 +230,13 @@ impl Bed {
     pub async fn reopened(self) -> Self {
         let Self { url, sql, config, keys, log, state, slot, dir } = self;
         log.close();
+        // The tasks of a run that was dropped end a moment later; they hold the log as long.
+        let alone = async {
+            while Arc::strong_count(&log) > 1 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, alone).await.expect("nobody else holds the log");
         drop(log);
         drop(state);
         let log = open_log(&dir);

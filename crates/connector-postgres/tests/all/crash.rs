@@ -14,7 +14,7 @@ async fn run_into(bed: &Bed, point: CrashPoint, nth: u64) -> bool {
     let mut status = run.status.clone();
     let reached = tokio::select! {
         ended = &mut run.task => ended.is_err_and(|error| error.is_panic()),
-        _ = status.wait_for(|status| status.confirmed_lsn > end && status.tables.iter().all(|(_, phase)| matches!(phase, TablePhase::Done { .. }))) => false,
+        Ok(_) = status.wait_for(|status| status.confirmed_lsn > end && status.tables.iter().all(|(_, phase)| matches!(phase, TablePhase::Done { .. }))) => false,
     };
     run.task.abort();
     if !run.task.is_finished() {
