@@ -17,6 +17,7 @@
 mod absorb;
 mod admission;
 mod answers;
+mod burial;
 mod compose;
 mod dispatch;
 mod error;

@@ -5,11 +5,10 @@ use super::error::EngineError;
 use super::group::{Event, Group};
 use super::job::{Answer, Batch, JobDone, JobKind, JobRow};
 use super::release::Release;
-use crate::dlq::{Burial, Buried, bury};
 use crate::settle::delay_of;
 use crate::window::EntryId;
 use contract::{LogError, RowError};
-use model::{BatchId, ErrorClass, Lane, Offset, OffsetRange, Outcome, Retry, SettledRows};
+use model::{BatchId, ErrorClass, Lane, Offset, OffsetRange, Outcome, SettledRows};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -169,7 +168,6 @@ impl Group {
         (batch, company, floor, now): (BatchId, usize, Offset, Duration),
         sorted: &mut Sorted,
     ) {
-        let spec = self.routes[index].route.spec.retry;
         if kind == JobKind::Send {
             sorted.attempts = sorted.attempts.max(row.sent + 1);
             if !matches!(verdict, Verdict::Applied { .. }) {
@@ -189,27 +187,7 @@ impl Group {
             Verdict::Return => self.give_back(row, None),
             Verdict::Suspect => self.suspect(index, kind, row, (batch, floor, now)),
             Verdict::Again { error, counts } => self.again(index, row, error, (counts, company, now), sorted),
-            Verdict::Parent(error) => {
-                let history = self.histories.of(row.id);
-                history.streak += 1;
-                let streak = history.streak;
-                let copying = self.copying_parents(index);
-                let history = self.histories.of(row.id);
-                if copying {
-                    // The first copy has still to bring the parents: the wait is counted from its end.
-                    history.parent_since = Some(now);
-                }
-                let since = *history.parent_since.get_or_insert(now);
-                if now.saturating_sub(since) >= spec.parent_wait_max {
-                    sorted.dead.push((row, gave_up(error, format!("its parent did not come in {:?}", now - since))));
-                } else {
-                    let wait = self.jitter.backoff(&spec, streak).min(PARENT_RETRY_MAX);
-                    for id in std::iter::once(row.id).chain(row.merged.iter().map(|taken| taken.id)) {
-                        self.window.yield_reads(id);
-                    }
-                    self.give_back(row, Some(now + wait));
-                }
-            }
+            Verdict::Parent(error) => self.parent_missing(index, row, error, now, sorted),
             Verdict::Dead(error) if kind == JobKind::ReadBack => {
                 let members = row.merged.into_iter();
                 let members = members.map(|taken| JobRow {
@@ -234,20 +212,46 @@ impl Group {
                 self.histories.of(row.id).company_max = Some((company / 2).max(1));
                 self.give_back(row, None);
             }
-            Verdict::Refresh(error) => {
-                let history = self.histories.of(row.id);
-                if history.refreshed {
-                    return if company > 1 {
-                        history.company_max = Some((company / 2).max(1));
-                        self.give_back(row, None);
-                    } else {
-                        sorted.dead.push((row, error));
-                    };
-                }
-                history.refreshed = true;
-                self.give_back(row, None);
-                self.recompile(index);
-            }
+            Verdict::Refresh(error) => self.refresh(index, row, error, company, sorted),
+        }
+    }
+
+    /// Its parent is not there: waits for it, as long as the route's patience lasts.
+    fn parent_missing(&mut self, index: usize, row: JobRow, error: RowError, now: Duration, sorted: &mut Sorted) {
+        let spec = self.routes[index].route.spec.retry;
+        let copying = self.copying_parents(index);
+        let history = self.histories.of(row.id);
+        history.streak += 1;
+        if copying {
+            // The first copy has still to bring the parents: the wait is counted from its end.
+            history.parent_since = Some(now);
+        }
+        let (streak, since) = (history.streak, *history.parent_since.get_or_insert(now));
+        if now.saturating_sub(since) >= spec.parent_wait_max {
+            sorted.dead.push((row, gave_up(error, format!("its parent did not come in {:?}", now - since))));
+            return;
+        }
+        let wait = self.jitter.backoff(&spec, streak).min(PARENT_RETRY_MAX);
+        for id in std::iter::once(row.id).chain(row.merged.iter().map(|taken| taken.id)) {
+            self.window.yield_reads(id);
+        }
+        self.give_back(row, Some(now + wait));
+    }
+
+    /// The target does not know a field: describes it again, once for each row; then alone, and then no more.
+    fn refresh(&mut self, index: usize, row: JobRow, error: RowError, company: usize, sorted: &mut Sorted) {
+        let history = self.histories.of(row.id);
+        let first = !std::mem::replace(&mut history.refreshed, true);
+        if !first && company == 1 {
+            sorted.dead.push((row, error));
+            return;
+        }
+        if !first {
+            history.company_max = Some(company / 2);
+        }
+        self.give_back(row, None);
+        if first {
+            self.recompile(index);
         }
     }
 
@@ -338,69 +342,6 @@ impl Group {
             self.order(Release { route: index, ids: sorted.ids, highest: sorted.highest, counts }, settlements, false);
         }
         self.bury_rows(index, sorted.dead);
-    }
-
-    /// Sends rows to the dead letters; they stay in flight until that is durable.
-    pub(super) fn bury_rows(&mut self, index: usize, mut dead: Vec<(JobRow, RowError)>) {
-        if dead.is_empty() {
-            return;
-        }
-        dead.sort_by_key(|(row, _)| row.offset);
-        let rows = dead.iter().map(|(row, _)| (row.id, self.histories.get(row.id).sent)).collect();
-        let highest = dead.last().map(|(row, _)| row.offset).unwrap_or_default();
-        let burials: Vec<Burial> = dead
-            .into_iter()
-            .map(|(row, error)| Burial { offset: row.offset, error, attempts: self.histories.get(row.id).sent })
-            .collect();
-        let spec = &self.routes[index].route.spec;
-        let (route, stream) = (spec.id.clone(), spec.stream.clone());
-        tracing::warn!(%route, records = burials.len(), code = %burials[0].error.code, "records become dead letters");
-        let shared = self.shared.clone();
-        let stored = Release { route: index, ids: Vec::new(), highest, counts: Vec::new() };
-        self.jobs.spawn(async move {
-            let buried = loop {
-                let log = &*shared.carrier.log;
-                let tried = bury(log, &*shared.state, (&route, &stream), &burials, shared.now_ms()).await;
-                match tried {
-                    Err(error) if let Retry::After(delay) = error.retry() => {
-                        tracing::warn!(code = %error.code(), %error, "dead letters wait");
-                        tokio::time::sleep(delay).await;
-                    }
-                    buried => break buried,
-                }
-            };
-            Event::Buried { route: index, rows, buried, stored }
-        });
-    }
-
-    /// Settles what is buried; durably, since what was released by a lost settlement of a dead letter could not be told from an
-    /// applied row.
-    pub(super) fn buried(
-        &mut self,
-        index: usize,
-        rows: Vec<(EntryId, u32)>,
-        buried: Result<Vec<Buried>, EngineError>,
-        mut stored: Release,
-    ) -> Result<(), EngineError> {
-        let buried = buried?;
-        stored.counts.push((Outcome::DeadLettered, buried.len() as u64));
-        stored.ids = rows.iter().map(|(id, _)| *id).collect();
-        let mut settlements = Vec::new();
-        for Buried { offset, code } in buried {
-            let row = SettledRows {
-                outcome: Outcome::DeadLettered,
-                offsets: OffsetRange::pack([offset]),
-                target_ids: Vec::new(),
-                by: None,
-                code: Some(code),
-            };
-            settlements.push(row);
-        }
-        let mut settlement = self.settlement(index, None, settlements);
-        settlement.attempts = rows.iter().map(|(_, sent)| *sent).max().unwrap_or_default();
-        self.shared.carrier.crash.reach(contract::CrashPoint::BeforeSettle);
-        self.order(stored, vec![settlement], true);
-        Ok(())
     }
 
     /// Describes the target's objects anew and compiles the route; nothing is sent meanwhile.
