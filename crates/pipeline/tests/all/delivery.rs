@@ -208,3 +208,20 @@ async fn stop_does_not_wait_for_ever_for_a_hanging_target() {
     world.run_through(end).await;
     assert_eq!(world.target.values("Item__c", "1"), [Some(1)]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn child_that_comes_before_its_parent_in_the_stream_lets_it_pass() {
+    let world = World::new(vec![child(), route("parents", "parent", "Parent__c")]).await;
+    let mut changes: Vec<_> = (0..5).map(|v| Change { parent: Some(7), ..write(1, v).of("child") }).collect();
+    changes.push(write(7, 1).of("parent"));
+    changes.push(Change { parent: Some(7), ..write(2, 9).of("child") });
+    let end = world.append(&changes).await;
+    let from = tokio::time::Instant::now();
+    let status = world.run_through(end).await;
+    assert_eq!(
+        status.routes.iter().map(|route| (route.applied, route.dead_lettered)).collect::<Vec<_>>(),
+        [(6, 0), (1, 0)]
+    );
+    assert_eq!(world.target.values("Child__c", "1"), (0..5).map(Some).collect::<Vec<_>>());
+    assert!(from.elapsed() < Duration::from_secs(10), "{:?}", from.elapsed());
+}

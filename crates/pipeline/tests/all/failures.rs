@@ -277,3 +277,28 @@ async fn each_batch_is_journalled_before_it_is_sent() {
     });
     world.run_through(end).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn calls_of_a_process_that_died_count_as_spent() {
+    let mut world = World::new(vec![item()]).await;
+    let mut config = GovernorConfig { ahead: 6, burst: governor::Permille::percent(100), ..GovernorConfig::default() };
+    config.allocations[0].assumed_max = 10_000;
+    world.governor = Some(config);
+    world.target.limits.lock().rows_max = 1;
+    let mut sent = 0;
+    for round in 0..5 {
+        let end = world.append(&(0..30).map(|id| write(id, round)).collect::<Vec<_>>()).await;
+        let mut run = world.start();
+        run.settled(end).await;
+        sent = world.target.batches.lock().len() as u64;
+        run.life.end();
+        run.task.abort();
+        let _ = run.task.await;
+    }
+    assert_eq!(sent, 150);
+    let run = world.start();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let spent = run.handle.quota(&"org".into()).unwrap().allocations[0].spent;
+    run.stop().await;
+    assert!((sent..=sent + 6 * 6).contains(&spent), "{spent} calls are counted, {sent} were made");
+}
