@@ -2,9 +2,11 @@
 //!
 //! Every bench answers with one flat JSON object; `--json` prints it on one line, otherwise it is an aligned table.
 
+mod capture;
 mod latency;
 mod log;
 mod release;
+mod window;
 
 use clap::{Args, ValueEnum};
 use serde_json::Value;
@@ -31,10 +33,14 @@ pub struct BenchArgs {
 /// What is measured.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Bench {
+    /// A slot's changes into the durable log.
+    Capture,
     /// Appends and reads of the embedded log.
     Log,
     /// Commit in PostgreSQL to applied in the org.
     Latency,
+    /// The way from log to sink, and a critical record behind a backlog.
+    Window,
 }
 
 /// Runs one bench and prints its figures.
@@ -48,7 +54,9 @@ pub async fn run(args: BenchArgs) -> anyhow::Result<()> {
         return release::hand_over();
     }
     let figures = match args.name {
+        Bench::Capture => capture::run().await?,
         Bench::Log => log::run().await?,
+        Bench::Window => window::run().await?,
         Bench::Latency => latency::run(latency::Options { worker: args.worker, seconds: args.seconds }).await?,
     };
     print(&figures, args.json);

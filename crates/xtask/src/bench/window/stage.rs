@@ -1,0 +1,170 @@
+//! What both stages need: a log, a route, records, memory figures.
+
+use anyhow::{Context, Result};
+use contract::{Clock, CrashPoints, Log, Sink, StateStore, StreamSpec, SystemClock};
+use log_store::{LogOptions, LogStore};
+use model::{Column, ColumnType, Offset, RecordBatchBuilder, ReplicaIdentity, StreamPartition, TableName, TableSchema};
+use pipeline::engine::{Engine, EngineError, EngineHandle, EngineParts, OrgParts};
+use pipeline::spec::{LaneSpec, MapSource, PipelineSpec, RouteSpec};
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+const RECORDS_PER_APPEND: u64 = 500;
+
+/// A log in a folder that goes when the stage ends.
+pub struct Stage {
+    pub log: Arc<LogStore>,
+    pub clock: Arc<SystemClock>,
+    state: Arc<state_store::StateStore>,
+    _folder: tempfile::TempDir,
+}
+
+/// A running engine.
+pub struct Running {
+    pub handle: EngineHandle,
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), EngineError>>,
+}
+
+impl Stage {
+    pub async fn open() -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("bench-window-").tempdir_in(bench_folder())?;
+        let clock = Arc::new(SystemClock::new());
+        let log = Arc::new(LogStore::open(&folder.path().join("log"), LogOptions::default(), clock.clone())?);
+        let state = Arc::new(state_store::StateStore::open(&folder.path().join("state.db"))?);
+        log.create_stream(&stream().stream, StreamSpec::default()).await?;
+        Ok(Self { log, clock, state, _folder: folder })
+    }
+
+    /// Appends records `[from, to)` of `id_of(n)`; answers when they are durable.
+    pub async fn append(&self, (from, to): (u64, u64), lane: &str, id_of: impl Fn(u64) -> u64) -> Result<Offset> {
+        let (mut batch, mut text) = (RecordBatchBuilder::default(), (String::new(), String::new()));
+        let mut end = self.log.bounds(&stream())?.accepted;
+        for n in from..to {
+            push(&mut batch, &mut text, (id_of(n), n), lane, self.clock.now_ms())?;
+            if u64::from(batch.count()) == RECORDS_PER_APPEND || n + 1 == to {
+                end = self.log.append(&stream(), batch.finish(), None).await?.end;
+            }
+        }
+        self.log.until_durable(&stream(), end).await?;
+        Ok(end)
+    }
+
+    pub fn start(&self, route: RouteSpec, sink: Arc<dyn Sink>) -> Running {
+        let parts = EngineParts {
+            log: self.log.clone() as Arc<dyn Log>,
+            state: self.state.clone() as Arc<dyn StateStore>,
+            orgs: [(route.org.clone(), OrgParts { sink, governor: None })].into(),
+            clock: self.clock.clone(),
+            crash: CrashPoints::default(),
+            seed: 1,
+        };
+        let engine = Engine::new(PipelineSpec::new("bench".into(), vec![route]), parts);
+        let (handle, stop) = (engine.handle(), CancellationToken::new());
+        let task = tokio::spawn(engine.run(stop.clone()));
+        Running { handle, stop, task }
+    }
+}
+
+impl Running {
+    /// Waits until the route's state is as wanted.
+    pub async fn until(&mut self, wanted: impl Fn(&pipeline::engine::RouteStatus) -> bool) -> Result<()> {
+        let mut watch = self.handle.watch();
+        tokio::select! {
+            reached = watch.wait_for(|status| status.routes.iter().all(&wanted)) => {
+                reached.context("the engine ended early")?;
+                Ok(())
+            }
+            ended = &mut self.task => {
+                ended??;
+                anyhow::bail!("the engine ended early")
+            }
+        }
+    }
+
+    /// Stops; what is in flight is settled.
+    pub async fn stop(self) -> Result<()> {
+        self.stop.cancel();
+        Ok(self.task.await??)
+    }
+
+    /// Ends it as a crash does: nobody waits for a target that takes minutes.
+    pub fn abandon(self) {
+        self.task.abort();
+    }
+}
+
+pub fn stream() -> StreamPartition {
+    StreamPartition::first("bench".into())
+}
+
+/// The one route: table `shop.orders` to `Order__c` by external id.
+pub fn route(lane: LaneSpec) -> RouteSpec {
+    let column = |name: &str, kind| Column { name: name.into(), kind, nullable: name != "id" };
+    let schema = TableSchema {
+        table: TableName { schema: "shop".into(), name: "orders".into() },
+        columns: vec![
+            column("id", ColumnType::Int64),
+            column("priority", ColumnType::Text { length: Some(10) }),
+            column("revision", ColumnType::Int64),
+            column("note", ColumnType::Text { length: None }),
+        ],
+        primary_key: vec!["id".into()],
+        replica_identity: ReplicaIdentity::Default,
+        identity_columns: vec!["id".into()],
+    };
+    let mut route = RouteSpec::upsert("orders", stream(), schema, ("org".into(), "Order__c".into()), "Key__c");
+    let mapped = [("Key__c", "id"), ("Revision__c", "revision"), ("Note__c", "note")];
+    route.map = mapped.map(|(field, column)| (field.to_owned(), MapSource::Column(column.to_owned()))).into();
+    route.lane = lane;
+    route
+}
+
+/// The fields of the sink's object.
+pub fn fields() -> Vec<(String, contract::FieldKind)> {
+    use contract::FieldKind::{Double, Text};
+    [("Key__c", Text), ("Revision__c", Double), ("Note__c", Text)].map(|(name, kind)| (name.to_owned(), kind)).into()
+}
+
+/// An update as the capture writes it, of some 400 bytes.
+fn push(
+    batch: &mut RecordBatchBuilder,
+    (key, value): &mut (String, String),
+    (id, revision): (u64, u64),
+    lane: &str,
+    now_ms: i64,
+) -> Result<()> {
+    key.clear();
+    value.clear();
+    write!(key, r#"{{"id":{id}}}"#)?;
+    write!(
+        value,
+        r#"{{"before":null,"after":{{"id":{id},"priority":"{lane}","revision":{revision},"note":"revision {revision} of order {id}: packed, weighed and waiting at the gate for the second carrier"}},"source":{{"version":"0.1.0","connector":"postgresql","name":"bench","ts_ms":{now_ms},"snapshot":"false","db":"shop","schema":"shop","table":"orders","txId":{revision},"lsn":{lsn}}},"op":"u","ts_ms":{now_ms}}}"#,
+        lsn = 24_000_000 + revision * 128,
+    )?;
+    batch.push(now_ms, Some(key.as_bytes()), Some(value.as_bytes()), &[("op", b"u"), ("table", b"shop.orders")])?;
+    Ok(())
+}
+
+/// A folder on a real disk: the system's temporary folder may be memory.
+fn bench_folder() -> PathBuf {
+    let target = PathBuf::from(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()));
+    if target.is_dir() { target } else { std::env::temp_dir() }
+}
+
+/// Resident memory now, in MB.
+pub fn rss_mb() -> Result<f64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS in /proc/self/status")?;
+    let kilobytes: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
+    Ok((kilobytes / 102.4).round() / 10.0)
+}
+
+/// A quantile of sorted values.
+pub fn quantile(sorted: &[f64], part: f64) -> f64 {
+    let at = ((sorted.len() as f64 * part).ceil() as usize).clamp(1, sorted.len().max(1)) - 1;
+    sorted.get(at).copied().unwrap_or_default()
+}
