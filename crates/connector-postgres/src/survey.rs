@@ -81,6 +81,12 @@ pub(crate) fn table_refusal(facts: &TableFacts, config: &PostgresConfig, server:
         let fix = format!("GRANT USAGE ON SCHEMA {schema} TO {user}; GRANT SELECT ON {table} TO {user};");
         return Some(Refusal::table("PS2131", &facts.table, "this role may not read it for the first copy", fix));
     }
+    if config.snapshot && facts.hidden_rows {
+        let fix = format!("ALTER ROLE {} BYPASSRLS;", quoted(&server.user));
+        let cause =
+            "a row-level security policy hides rows of it from this role, so that the first copy would lack them";
+        return Some(Refusal::table("PS2139", &facts.table, cause, fix));
+    }
     None
 }
 

@@ -127,7 +127,10 @@ pub fn findings_text(findings: &[Finding]) -> String {
             Severity::Error => "error",
             Severity::Warning => "warning",
         };
-        out.push_str(&format!("{word} {} at {}\n  {}\n  → {}\n", finding.code, finding.place, finding.cause, finding.fix));
+        out.push_str(&format!(
+            "{word} {} at {}\n  {}\n  → {}\n",
+            finding.code, finding.place, finding.cause, finding.fix
+        ));
     }
     out
 }

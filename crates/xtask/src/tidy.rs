@@ -46,7 +46,8 @@ fn check_file(path: &Path, text: &str) -> Vec<String> {
     if JUNK_DRAWERS.contains(&stem) {
         breach(1, "a junk drawer's name: say what is inside");
     }
-    let is_test = path.components().any(|part| matches!(part.as_os_str().to_str(), Some("tests" | "testkit"))) || stem == "tests";
+    let is_test =
+        path.components().any(|part| matches!(part.as_os_str().to_str(), Some("tests" | "testkit"))) || stem == "tests";
     if !text.starts_with("//!") && !is_test {
         breach(1, "the module does not say its purpose (//!)");
     }

@@ -15,6 +15,8 @@ pub(crate) struct TableFacts {
     /// Unlogged and temporary tables write no WAL.
     pub(crate) logged: bool,
     pub(crate) may_select: bool,
+    /// A row-level security policy would hide rows from this role.
+    pub(crate) hidden_rows: bool,
     pub(crate) identity: ReplicaIdentity,
     pub(crate) columns: Vec<ColumnFacts>,
     pub(crate) primary_key: Vec<String>,
@@ -83,7 +85,7 @@ impl TableFacts {
 
 const TABLE_SQL: &str = "\
 SELECT c.oid::int8, c.relkind::text, c.relpersistence::text = 'p', has_table_privilege(c.oid, 'SELECT'), \
-c.relreplident::text FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+c.relreplident::text, row_security_active(c.oid) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
 WHERE n.nspname = $1 AND c.relname = $2";
 
 const COLUMNS_SQL: &str = "\
@@ -135,6 +137,7 @@ pub(crate) async fn load_table(sql: &Sql, table: &TableName) -> Result<Option<Ta
         kind: kind.bytes().next().unwrap_or(b'?'),
         logged: row.try_get(2).map_err(&failed)?,
         may_select: row.try_get(3).map_err(&failed)?,
+        hidden_rows: row.try_get(5).map_err(&failed)?,
         identity: identity_of(&identity),
         columns,
         primary_key,

@@ -124,14 +124,33 @@ fn without_record(found: Option<&SlotFacts>, newest: Option<(u64, Lsn)>) -> Verd
     }
 }
 
+/// True when the operator may accept the slot as it is: its positions are comparable with those of the log.
+///
+/// After a promotion they are only where the log ends before the promotion: what the log holds beyond, the new server never
+/// had, and its own changes at the same positions would be taken for repeats.
+pub(crate) fn acceptable(
+    refusal: &Refusal,
+    record: Option<&SlotRecord>,
+    server: &Identity,
+    marks: &[StreamMark],
+) -> bool {
+    match refusal.code {
+        "PS2156" | "PS2158" => false,
+        "PS2157" => record
+            .and_then(|record| server.end_of(record.timeline))
+            .is_some_and(|end| marks.iter().filter_map(|mark| mark.position).all(|(_, commit)| commit < end)),
+        _ => true,
+    }
+}
+
 fn mismatch(code: &'static str, slot: &str, cause: &str) -> Verdict {
-    Verdict::Mismatch(Refusal::new(
-        code,
-        format!("slot {slot}"),
-        cause,
-        "`on_slot_mismatch: resnapshot` makes a new slot and copies every table again (deletes of the meantime stay unknown); \
-         `on_slot_mismatch: accept` goes on with the slot as it is, when you know that no change was lost",
-    ))
+    let again = "`on_slot_mismatch: resnapshot` makes a new slot and copies every table again (deletes of the meantime stay unknown)";
+    let accept = "`on_slot_mismatch: accept` goes on with the slot as it is, when you know that no change was lost";
+    let fix = match code {
+        "PS2156" | "PS2158" | "PS2155" | "PS2153" => again.to_owned(),
+        _ => format!("{again}; {accept}"),
+    };
+    Verdict::Mismatch(Refusal::new(code, format!("slot {slot}"), cause, fix))
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ fn slot(confirmed: u64) -> SlotFacts {
 }
 
 fn server() -> Identity {
-    Identity { system: 7, timeline: 1, end: Lsn(1000) }
+    Identity { system: 7, timeline: 1, ends: Vec::new() }
 }
 
 fn mark(position: Option<(u64, Lsn)>) -> Vec<StreamMark> {
@@ -93,4 +93,20 @@ fn without_a_record_the_log_decides() {
     assert_eq!(judge(None, Some(&slot(90)), &server(), &mark(Some((4, Lsn(90))))), Verdict::Adopt { epoch: 4 });
     assert_eq!(code(&judge(None, Some(&slot(91)), &server(), &mark(Some((4, Lsn(90)))))), "PS2154");
     assert_eq!(code(&judge(None, None, &server(), &mark(Some((4, Lsn(90)))))), "PS2153");
+}
+
+#[test]
+fn only_a_slot_of_the_same_history_can_be_accepted() {
+    let marks = mark(Some((3, Lsn(90))));
+    let record = record();
+    let accepted = |code: &'static str, server: &Identity| {
+        acceptable(&Refusal::new(code, "", "", ""), Some(&record), server, &marks)
+    };
+    assert!(accepted("PS2154", &server()));
+    assert!(!accepted("PS2156", &server()), "positions of another cluster mean nothing here");
+    assert!(!accepted("PS2158", &server()));
+    let promoted_at = |end: u64| Identity { timeline: 2, ends: vec![(1, Lsn(end))], ..server() };
+    assert!(accepted("PS2157", &promoted_at(91)), "the log ends before the promotion");
+    assert!(!accepted("PS2157", &promoted_at(89)), "the log holds what the promoted server never had");
+    assert!(!accepted("PS2157", &Identity { timeline: 2, ..server() }), "where it ended is not known");
 }

@@ -1,7 +1,7 @@
 //! Finds the slot, makes it, or refuses it; and writes down what it is.
 
 use super::facts::SlotFacts;
-use super::identity::{FORMAT, SlotRecord, StreamMark, Verdict, judge};
+use super::identity::{FORMAT, SlotRecord, StreamMark, Verdict, acceptable, judge};
 use crate::config::{OnSlotMismatch, PostgresConfig};
 use crate::connect::Sql;
 use crate::position::{StoredPosition, position_producer};
@@ -68,7 +68,9 @@ pub(crate) async fn open_slot(
                     drop_slot(sql, found.as_ref()).await?;
                     fresh(last + 1, create_slot(sql, config).await?)
                 }
-                (OnSlotMismatch::Accept, Some(found)) if found.lost().is_none() => {
+                (OnSlotMismatch::Accept, Some(found))
+                    if found.lost().is_none() && acceptable(&refusal, record.as_ref(), server, &marks) =>
+                {
                     // Positions of the log stay valid; what the slot has skipped is the operator's word.
                     let streams = record.map(|record| record.streams).unwrap_or_default();
                     SlotRecord { streams, ..fresh(last.max(1), confirmed) }

@@ -18,8 +18,24 @@ pub(crate) struct Identity {
     pub(crate) system: u64,
     /// One more after each promotion.
     pub(crate) timeline: u32,
-    /// The server's end of WAL.
-    pub(crate) end: Lsn,
+    /// Where each earlier timeline ended, as far as the server tells.
+    pub(crate) ends: Vec<(u32, Lsn)>,
+}
+
+impl Identity {
+    /// Where this earlier timeline ended.
+    pub(crate) fn end_of(&self, timeline: u32) -> Option<Lsn> {
+        self.ends.iter().find(|(earlier, _)| *earlier == timeline).map(|(_, end)| *end)
+    }
+}
+
+/// Reads a timeline history file: `timeline TAB end TAB reason` by line.
+fn timeline_ends(text: &str) -> Vec<(u32, Lsn)> {
+    let entry = |line: &str| {
+        let mut words = line.split_whitespace();
+        Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
+    };
+    text.lines().filter_map(entry).collect()
 }
 
 /// A connection that takes replication commands.
@@ -59,11 +75,16 @@ impl Replication {
         let rows = self.query("IDENTIFY_SYSTEM").await?;
         let field = |index: usize| rows.first().and_then(|row| row.get(index)?.as_deref());
         let wrong = || WireError::Protocol("IDENTIFY_SYSTEM answered something else".into());
-        Ok(Identity {
-            system: field(0).and_then(|text| text.parse().ok()).ok_or_else(wrong)?,
-            timeline: field(1).and_then(|text| text.parse().ok()).ok_or_else(wrong)?,
-            end: field(2).and_then(|text| text.parse().ok()).ok_or_else(wrong)?,
-        })
+        let system = field(0).and_then(|text| text.parse().ok()).ok_or_else(wrong)?;
+        let timeline: u32 = field(1).and_then(|text| text.parse().ok()).ok_or_else(wrong)?;
+        let mut ends = Vec::new();
+        if timeline > 1 {
+            // A server that has lost the file tells nothing; the slot is then judged without it.
+            let rows = self.query(&format!("TIMELINE_HISTORY {timeline}")).await.unwrap_or_default();
+            let content = rows.first().and_then(|row| row.get(1)?.as_deref());
+            ends = content.map(timeline_ends).unwrap_or_default();
+        }
+        Ok(Identity { system, timeline, ends })
     }
 
     /// Starts reading the slot from what it has confirmed.
@@ -135,4 +156,15 @@ fn data_row(mut body: Bytes) -> Result<Vec<Option<String>>, WireError> {
             Ok(Some(String::from_utf8_lossy(&body.split_to(length)).into_owned()))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeline_history_is_read_and_comments_are_left_out() {
+        let text = "# comment\n1\t0/3000060\tno recovery target specified\n\n2\t1/A\tbefore 2000-01-01\n";
+        assert_eq!(timeline_ends(text), [(1, Lsn(0x300_0060)), (2, Lsn(0x1_0000_000A))]);
+    }
 }

@@ -61,6 +61,10 @@ async fn missing_rights_are_found_with_the_statement_that_gives_them() {
     .await;
     let findings = poor.check().await;
     assert!(findings.is_empty(), "{findings:#?}");
+    // A policy would hide rows from the copy in silence.
+    bed.execute("ALTER TABLE t ENABLE ROW LEVEL SECURITY").await;
+    assert_eq!(codes(&poor.check().await), ["PS2139"]);
+    assert!(bed.source().check().await.is_empty(), "it hides nothing from the owner");
     bed.execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
 }
 

@@ -78,11 +78,7 @@ fn placed(finding: Finding, path: &str, places: &Places) -> Finding {
 }
 
 /// Asks every org; returns those that let us in.
-async fn orgs(
-    config: &Config,
-    places: &Places,
-    findings: &mut Vec<Finding>,
-) -> BTreeMap<String, Arc<SalesforceSink>> {
+async fn orgs(config: &Config, places: &Places, findings: &mut Vec<Finding>) -> BTreeMap<String, Arc<SalesforceSink>> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let mut open = BTreeMap::new();
     for (name, org) in &config.orgs {
@@ -154,7 +150,8 @@ async fn unmapped_routes(
     findings: &mut Vec<Finding>,
 ) {
     for (name, route) in &config.routes {
-        let described = TableName::parse(&route.table).is_ok_and(|table| tables.iter().any(|schema| schema.table == table));
+        let described =
+            TableName::parse(&route.table).is_ok_and(|table| tables.iter().any(|schema| schema.table == table));
         let Some(sink) = orgs.get(&route.to.org).filter(|_| !described) else { continue };
         let path = format!("routes.{name}.to.object");
         if let Err(finding) = describe(sink, &ObjectName::new(&route.to.object), &path, places).await {
@@ -165,8 +162,11 @@ async fn unmapped_routes(
 
 /// A table that no route takes is captured and kept, and goes nowhere: perhaps forgotten.
 fn unrouted_tables(config: &Config, places: &Places, findings: &mut Vec<Finding>) {
-    let routed: BTreeSet<(&str, TableName)> =
-        config.routes.values().filter_map(|route| Some((route.stream.as_str(), TableName::parse(&route.table).ok()?))).collect();
+    let routed: BTreeSet<(&str, TableName)> = config
+        .routes
+        .values()
+        .filter_map(|route| Some((route.stream.as_str(), TableName::parse(&route.table).ok()?)))
+        .collect();
     for (name, stream) in &config.streams {
         for text in stream.keys.keys() {
             let Ok(table) = TableName::parse(text) else { continue };

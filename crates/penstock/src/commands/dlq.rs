@@ -23,7 +23,7 @@ pub async fn run(config_file: &Path, command: &DlqCommand) -> Answer {
     let write = matches!(command, DlqCommand::Retry { .. } | DlqCommand::Drop { .. });
     let opened = match open(config_file, write) {
         Ok(opened) => opened,
-        Err(answer) => return answer,
+        Err(answer) => return *answer,
     };
     let done = match command {
         DlqCommand::List { route, all, limit } => list(&opened, route.as_deref(), *all, *limit).await,
@@ -47,17 +47,22 @@ fn usage(cause: &str, fix: &str) -> Answer {
 }
 
 async fn list(opened: &Opened, route: Option<&str>, all: bool, limit: usize) -> Result<Answer, DlqError> {
-    let filter = DlqFilter {
-        route: route.map(RouteId::new),
-        status: (!all).then_some(DlqStatus::Open),
-        ..DlqFilter::default()
-    };
+    let filter =
+        DlqFilter { route: route.map(RouteId::new), status: (!all).then_some(DlqStatus::Open), ..DlqFilter::default() };
     let entries = dlq::list(&*opened.state, &filter, limit).await?;
     let rows = entries.iter().map(|entry| {
         let message: String = entry.message.chars().take(80).collect();
         let status = serde_json::to_value(entry.status).unwrap_or_default();
         let status = entry.result.clone().unwrap_or_else(|| status.as_str().unwrap_or_default().to_owned());
-        vec![entry.id.to_string(), entry.route.to_string(), entry.key.clone(), entry.code.clone(), message, entry.attempts.to_string(), status]
+        vec![
+            entry.id.to_string(),
+            entry.route.to_string(),
+            entry.key.clone(),
+            entry.code.clone(),
+            message,
+            entry.attempts.to_string(),
+            status,
+        ]
     });
     let text = if entries.is_empty() {
         String::new()
@@ -134,7 +139,8 @@ async fn retry(opened: &Opened, which: &Chosen<'_>) -> Result<Answer, DlqError> 
         dlq::retry(&*opened.state, *id).await?;
     }
     let running = running::find(&DataDir::new(&opened.config.data_dir)).is_some();
-    let when = if running { "the running pipeline takes them within a second" } else { "the next `penstock run` takes them" };
+    let when =
+        if running { "the running pipeline takes them within a second" } else { "the next `penstock run` takes them" };
     let summary = format!("{} will be sent again: {when}", count(ids.len(), "dead letter"));
     Ok(Answer::done(summary, "", json!({"retried": ids, "running": running})))
 }

@@ -29,23 +29,23 @@ pub(crate) fn problem(code: ErrorCode, place: impl Into<String>, error: &dyn std
 ///
 /// # Errors
 /// An answer that says what is wrong: the configuration (exit 2), or the folder (exit 1).
-pub(crate) fn open(config_file: &Path, write: bool) -> Result<Opened, Answer> {
+pub(crate) fn open(config_file: &Path, write: bool) -> Result<Opened, Box<Answer>> {
     let loaded = load_file(config_file);
-    let Some(config) = loaded.config else { return Err(Answer::findings(&loaded.findings, true, "")) };
+    let Some(config) = loaded.config else { return Err(Box::new(Answer::findings(&loaded.findings, true, ""))) };
     let data = DataDir::new(&config.data_dir);
     let place = data.path().display().to_string();
     if !data.state().exists() || !data.log().exists() {
-        return Err(Answer::failed(Problem {
+        return Err(Box::new(Answer::failed(Problem {
             code: "PS1104".into(),
             place,
             cause: "no pipeline has run on this data folder yet".into(),
             fix: "run it first (`penstock run`), or correct data_dir".into(),
-        }));
+        })));
     }
     let clock = Arc::new(SystemClock::new());
     let log = LogStore::open_read_only(&data.log(), log_options(&config), clock)
-        .map_err(|error| Answer::failed(problem(error.code(), &place, &error)))?;
+        .map_err(|error| Box::new(Answer::failed(problem(error.code(), &place, &error))))?;
     let state = if write { StateStore::open(&data.state()) } else { StateStore::open_read_only(&data.state()) };
-    let state = state.map_err(|error| Answer::failed(problem(error.code(), &place, &error)))?;
+    let state = state.map_err(|error| Box::new(Answer::failed(problem(error.code(), &place, &error))))?;
     Ok(Opened { config, places: loaded.places, log: Arc::new(log), state: Arc::new(state) })
 }

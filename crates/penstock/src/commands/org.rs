@@ -15,11 +15,21 @@ pub async fn run(args: &OrgArgs, as_json: bool) -> Answer {
     };
     let org = match OrgSim::start(config).await {
         Ok(org) => org,
-        Err(error) => return Answer::failed(problem("PS7102", &args.listen.to_string(), error.to_string(), "choose another --listen or mend --objects")),
+        Err(error) => {
+            return Answer::failed(problem(
+                "PS7102",
+                &args.listen.to_string(),
+                error.to_string(),
+                "choose another --listen or mend --objects",
+            ));
+        }
     };
     let credentials = org.credentials();
     let told = if as_json {
-        format!("{}\n", json!({"url": org.url(), "client_id": credentials.client_id, "client_secret": credentials.client_secret}))
+        format!(
+            "{}\n",
+            json!({"url": org.url(), "client_id": credentials.client_id, "client_secret": credentials.client_secret})
+        )
     } else {
         format!(
             "A simulated Salesforce org listens at {url}\n\n  \
@@ -37,7 +47,10 @@ pub async fn run(args: &OrgArgs, as_json: bool) -> Answer {
     let signal = signals::wait().await;
     let changes = org.last_seq();
     org.stop().await;
-    Answer { exit: Exit::Signal(signal), ..Answer::done(format!("stopped after {changes} changes"), "", json!({"changes": changes})) }
+    Answer {
+        exit: Exit::Signal(signal),
+        ..Answer::done(format!("stopped after {changes} changes"), "", json!({"changes": changes}))
+    }
 }
 
 fn problem(code: &str, place: &str, cause: String, fix: &str) -> Problem {

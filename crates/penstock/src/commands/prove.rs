@@ -18,7 +18,7 @@ const MEMORY_BYTES_MAX: u64 = 256 << 20;
 pub async fn run(config_file: &Path) -> Answer {
     let opened = match open(config_file, false) {
         Ok(opened) => opened,
-        Err(answer) => return answer,
+        Err(answer) => return *answer,
     };
     match report(&opened).await {
         Ok(report) => answer(&report),
@@ -90,8 +90,18 @@ fn answer(report: &ProofReport) -> Answer {
         row.extend(settled.iter().chain(&broken).map(|count| thousands(*count)));
         row
     });
-    let header =
-        ["route", "records", "applied", "superseded", "filtered", "dead letters", "pending", "lost", "repeated", "out of order"];
+    let header = [
+        "route",
+        "records",
+        "applied",
+        "superseded",
+        "filtered",
+        "dead letters",
+        "pending",
+        "lost",
+        "repeated",
+        "out of order",
+    ];
     let mut text = table(&header, rows);
     for fault in &report.faults {
         text.push_str(&fault_text(fault));

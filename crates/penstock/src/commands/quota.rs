@@ -15,14 +15,17 @@ use std::sync::Arc;
 pub async fn run(config_file: &Path, args: &QuotaArgs) -> Answer {
     let opened = match open(config_file, false) {
         Ok(opened) => opened,
-        Err(answer) => return answer,
+        Err(answer) => return *answer,
     };
     let (mut text, mut result) = (String::new(), serde_json::Map::new());
     for name in opened.config.orgs.keys().filter(|name| args.org.as_ref().is_none_or(|only| only == *name)) {
         match one(&opened, name, args.live).await {
             Ok((status, readings)) => {
                 text.push_str(&org_text(name, status.as_ref(), &readings));
-                result.insert(name.clone(), json!({"governor": status, "org": readings.iter().map(reading_json).collect::<Vec<_>>()}));
+                result.insert(
+                    name.clone(),
+                    json!({"governor": status, "org": readings.iter().map(reading_json).collect::<Vec<_>>()}),
+                );
             }
             Err(problem) => return Answer::failed(problem),
         }
@@ -50,7 +53,8 @@ async fn one(opened: &Opened, name: &str, live: bool) -> Result<(Option<Status>,
 
 async fn ask(opened: &Opened, name: &str) -> Result<Vec<AllocationReading>, Problem> {
     let org = &opened.config.orgs[name];
-    let built = wiring::salesforce_config(&opened.config.pipeline, name, org, &opened.places).map_err(|f| Problem::from(&f))?;
+    let built =
+        wiring::salesforce_config(&opened.config.pipeline, name, org, &opened.places).map_err(|f| Problem::from(&f))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let sink = SalesforceSink::new(&built, clock).map_err(|error| problem(error.code(), name, &error))?;
     sink.allocations().await.map_err(|error| problem(error.code, name, &error))
@@ -90,9 +94,9 @@ fn org_text(name: &str, status: Option<&Status>, readings: &[AllocationReading])
         }
     }
     if !readings.is_empty() {
-        let rows = readings.iter().map(|reading| {
-            vec![reading.allocation.to_string(), thousands(reading.used), thousands(reading.max)]
-        });
+        let rows = readings
+            .iter()
+            .map(|reading| vec![reading.allocation.to_string(), thousands(reading.used), thousands(reading.max)]);
         text.push_str(&table(&["what the org says", "used", "of"], rows));
     }
     text
@@ -101,7 +105,8 @@ fn org_text(name: &str, status: Option<&Status>, readings: &[AllocationReading])
 fn forecast_words(forecast: &Forecast) -> String {
     let rate: f64 = forecast.per_hour_by_lane.iter().sum();
     let most = forecast.per_hour_by_route.first().filter(|_| rate > 0.0);
-    let by = most.map(|(route, own)| format!(", {:.0} % of it by route {route}", own / rate * 100.0)).unwrap_or_default();
+    let by =
+        most.map(|(route, own)| format!(", {:.0} % of it by route {route}", own / rate * 100.0)).unwrap_or_default();
     match forecast.runs_out {
         Some(out) => {
             let what = if out.of_share { "this pipeline's share ends" } else { "the org's allocation ends" };

@@ -17,7 +17,8 @@ use crate::{crash, http, progress, signals};
 use connector_postgres::{OnSlotMismatch, PostgresSource};
 use connector_salesforce::SalesforceSink;
 use contract::{
-    Clock, CrashPoints, Log, Sink, Source, SourceContext, SourceError, SourceStatus, StateStore, StreamSpec, SystemClock, TablePhase,
+    Clock, CrashPoints, Log, Sink, Source, SourceContext, SourceError, SourceStatus, StateStore, StreamSpec,
+    SystemClock, TablePhase,
 };
 use log_store::LogStore;
 use model::{OrgId, PipelineId, Retry, SourceId, TableSchema};
@@ -90,10 +91,13 @@ impl Pipeline {
         })?;
         let log = LogStore::open(&data.log(), wiring::log_options(&config), clock.clone())
             .map_err(|error| problem(error.code(), &place, &error))?;
-        let state = state_store::StateStore::open(&data.state()).map_err(|error| problem(error.code(), &place, &error))?;
+        let state =
+            state_store::StateStore::open(&data.state()).map_err(|error| problem(error.code(), &place, &error))?;
         let spec = StreamSpec { partitions: 1, retention: wiring::retention(&config) };
         for name in config.streams.keys() {
-            log.create_stream(&name.as_str().into(), spec).await.map_err(|error| problem(error.code(), &place, &error))?;
+            log.create_stream(&name.as_str().into(), spec)
+                .await
+                .map_err(|error| problem(error.code(), &place, &error))?;
         }
         let mut sources = Vec::new();
         for (name, source) in &config.sources {
@@ -103,7 +107,8 @@ impl Pipeline {
         }
         let mut sinks: HashMap<OrgId, Arc<dyn Sink>> = HashMap::new();
         for (name, org) in &config.orgs {
-            let built = wiring::salesforce_config(&config.pipeline, name, org, &places).map_err(|f| Problem::from(&f))?;
+            let built =
+                wiring::salesforce_config(&config.pipeline, name, org, &places).map_err(|f| Problem::from(&f))?;
             let sink = SalesforceSink::new(&built, clock.clone())
                 .map_err(|error| Problem::from(&error.finding(places.describe(&format!("orgs.{name}")))))?;
             sinks.insert(OrgId::new(name), Arc::new(sink));
@@ -281,7 +286,8 @@ impl Pipeline {
                     targets.insert(id.clone(), end);
                 }
             }
-            let reached = |id: &SourceId, status: &SourceStatus| targets.get(id).is_some_and(|end| status.confirmed_lsn >= *end);
+            let reached =
+                |id: &SourceId, status: &SourceStatus| targets.get(id).is_some_and(|end| status.confirmed_lsn >= *end);
             if view.is_settled(reached) {
                 return;
             }

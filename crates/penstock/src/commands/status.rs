@@ -28,7 +28,11 @@ pub async fn run(config_file: &Path) -> Answer {
         Ok(checkpoints) => {
             let rows = checkpoints.iter().map(|(route, offset)| vec![route.clone(), offset.to_string()]);
             let text = if checkpoints.is_empty() { String::new() } else { table(&["route", "checkpoint"], rows) };
-            Answer::done(format!("{} is not running", config.pipeline), text, json!({"running": false, "checkpoints": checkpoints}))
+            Answer::done(
+                format!("{} is not running", config.pipeline),
+                text,
+                json!({"running": false, "checkpoints": checkpoints}),
+            )
         }
         Err(problem) => Answer::failed(problem),
     }

@@ -23,7 +23,7 @@ pub async fn run(config_file: &Path, args: &TraceArgs) -> Answer {
     };
     let opened = match open(config_file, false) {
         Ok(opened) => opened,
-        Err(answer) => return answer,
+        Err(answer) => return *answer,
     };
     let place = opened.config.data_dir.display().to_string();
     let routes = match routes(&opened.config, &*opened.log, &opened.state).await {
@@ -85,11 +85,21 @@ fn rows_of(record: &TracedRecord) -> Vec<Vec<String>> {
 fn journey(route: &TracedRoute) -> Vec<String> {
     let mut lines: Vec<(i64, String)> = Vec::new();
     for intent in &route.intents {
-        lines.push((intent.at_ms, format!("{} sent by {} in batch {}, attempt {}", time_text(intent.at_ms), intent.api, intent.batch, intent.attempt)));
+        lines.push((
+            intent.at_ms,
+            format!(
+                "{} sent by {} in batch {}, attempt {}",
+                time_text(intent.at_ms),
+                intent.api,
+                intent.batch,
+                intent.attempt
+            ),
+        ));
     }
     for settled in &route.settlements {
         let outcome = serde_json::to_value(settled.outcome).unwrap_or_default();
-        let mut line = format!("{} {}", time_text(settled.at_ms), outcome.as_str().unwrap_or_default().replace('_', "-"));
+        let mut line =
+            format!("{} {}", time_text(settled.at_ms), outcome.as_str().unwrap_or_default().replace('_', "-"));
         if let Some(id) = &settled.target_id {
             line.push_str(&format!(" as {id}"));
         }
@@ -105,7 +115,10 @@ fn journey(route: &TracedRoute) -> Vec<String> {
         lines.push((settled.at_ms, line));
     }
     for letter in &route.dead_letters {
-        lines.push((letter.at_ms, format!("{} dead letter: {} {}", time_text(letter.at_ms), letter.code, letter.message)));
+        lines.push((
+            letter.at_ms,
+            format!("{} dead letter: {} {}", time_text(letter.at_ms), letter.code, letter.message),
+        ));
     }
     if lines.is_empty() {
         return vec!["waiting".to_owned()];

@@ -30,7 +30,12 @@ impl Checker<'_> {
             let auth = format!("{path}.auth");
             let lanes = org.lanes.critical.0 + org.lanes.standard.0 + org.lanes.bulk.0;
             if lanes > 100.0 {
-                self.error("PS1008", &format!("{path}.lanes"), format!("the lanes add up to {lanes}%"), "make them 100% or less");
+                self.error(
+                    "PS1008",
+                    &format!("{path}.lanes"),
+                    format!("the lanes add up to {lanes}%"),
+                    "make them 100% or less",
+                );
             }
             if org.api_version.parse::<f64>().map_or(true, |version| version < 46.0) {
                 let cause = format!("API version {:?} is not one from 46.0 on", org.api_version);
@@ -140,7 +145,12 @@ impl Checker<'_> {
             if let DeletesConfig::Set(fields) = &route.deletes
                 && fields.len() != 1
             {
-                self.error("PS1008", &format!("{path}.deletes"), "set takes exactly one field", "write set: {Field__c: value}");
+                self.error(
+                    "PS1008",
+                    &format!("{path}.deletes"),
+                    "set takes exactly one field",
+                    "write set: {Field__c: value}",
+                );
             }
             if let WordOrCel::Word(word) = &route.lane
                 && Lane::from_word(word).is_none()
@@ -224,7 +234,10 @@ mod tests {
 
     #[test]
     fn values_out_of_bounds_are_found() {
-        for (from, to) in [("lane: critical", "lane: urgent"), ("share: 50%", "share: 50%\n    lanes: {critical: 90%, standard: 90%}")] {
+        for (from, to) in [
+            ("lane: critical", "lane: urgent"),
+            ("share: 50%", "share: 50%\n    lanes: {critical: 90%, standard: 90%}"),
+        ] {
             let text = CITY.replacen(from, to, 1);
             assert_ne!(text, CITY, "{from}");
             assert!(codes(&text).contains(&"PS1008"), "{from} -> {to}: {:?}", codes(&text));

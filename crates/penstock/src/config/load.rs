@@ -47,9 +47,8 @@ fn parse(name: &str, text: &str, places: &Places, findings: &mut Vec<Finding>) -
     let value: Value = match serde_saphyr::from_str(text) {
         Ok(value) => value,
         Err(error) => {
-            let place = error
-                .location()
-                .map_or_else(|| name.to_owned(), |at| format!("{name}:{}:{}", at.line(), at.column()));
+            let place =
+                error.location().map_or_else(|| name.to_owned(), |at| format!("{name}:{}:{}", at.line(), at.column()));
             let cause = format!("this is not valid YAML: {}", error.without_snippet());
             findings.push(Finding::error("PS1002", place, cause, "mend the text at this place"));
             return None;

@@ -14,7 +14,8 @@ pub struct Time(pub Duration);
 impl Time {
     /// Parses a number with a unit.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is not a length of time; write a number with ms, s, m, h or d, for example 250ms");
+        let wrong =
+            || format!("{text:?} is not a length of time; write a number with ms, s, m, h or d, for example 250ms");
         let split = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
         let number: u64 = text[..split].parse().map_err(|_| wrong())?;
         let factor = match text[split..].trim() {
@@ -49,7 +50,8 @@ pub struct Size(pub u64);
 impl Size {
     /// Parses a whole number with a binary unit.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is not a size; write a whole number with B, KiB, MiB or GiB, for example 64MiB");
+        let wrong =
+            || format!("{text:?} is not a size; write a whole number with B, KiB, MiB or GiB, for example 64MiB");
         let split = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
         let number: u64 = text[..split].parse().map_err(|_| wrong())?;
         let shift = match text[split..].trim() {

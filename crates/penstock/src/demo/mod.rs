@@ -46,7 +46,9 @@ pub async fn run(args: &DemoArgs, as_json: bool) -> Answer {
     show.step("starting PostgreSQL and a simulated Salesforce org");
     let stage = match Stage::start(options).await {
         Ok(stage) => stage,
-        Err(error) => return failed(&error, "see the message; `penstock demo --database-url URL` takes a server of yours"),
+        Err(error) => {
+            return failed(&error, "see the message; `penstock demo --database-url URL` takes a server of yours");
+        }
     };
     let played = play(&stage, args, &show).await;
     let tail = stage.worker_log_tail();
@@ -55,7 +57,8 @@ pub async fn run(args: &DemoArgs, as_json: bool) -> Answer {
     match played {
         Ok(outcome) => answer(&outcome, kept.map(|path| path.display().to_string())),
         Err(error) => {
-            let error = if tail.is_empty() { error } else { error.context(format!("the worker's last words:\n{tail}")) };
+            let error =
+                if tail.is_empty() { error } else { error.context(format!("the worker's last words:\n{tail}")) };
             failed(&error, "run it again with --keep and read worker.log in the folder that it prints")
         }
     }
@@ -147,7 +150,10 @@ async fn watch_and_kill(
     while start.elapsed() < duration {
         look.tick().await;
         if kill && kills == 0 && start.elapsed() * 2 > duration {
-            show.step(&format!("SIGKILL to the worker, process {}; starting another", worker.pid().unwrap_or_default()));
+            show.step(&format!(
+                "SIGKILL to the worker, process {}; starting another",
+                worker.pid().unwrap_or_default()
+            ));
             worker.kill().await?;
             worker = stage.worker(&[])?;
             kills += 1;

@@ -83,7 +83,10 @@ fn entity_of(object: &str) -> Option<&'static str> {
 ///
 /// # Errors
 /// The database's own error.
-pub async fn expected(client: &Client, copied_seq: i64) -> Result<BTreeMap<String, Vec<Expected>>, tokio_postgres::Error> {
+pub async fn expected(
+    client: &Client,
+    copied_seq: i64,
+) -> Result<BTreeMap<String, Vec<Expected>>, tokio_postgres::Error> {
     let rows = client.query("select seq, entity, key, revision from shop.audit order by seq", &[]).await?;
     let mut expected: BTreeMap<String, Vec<Expected>> = BTreeMap::new();
     for row in rows {
@@ -172,9 +175,9 @@ pub fn prove(
     let mut findings = compare(expected, applied, accounts);
     let mut different = 0;
     for (key, row) in database {
-        let equal = org.get(key).is_some_and(|other| row.iter().all(|(field, value)| {
-            other.get(field).is_some_and(|found| same(value, found))
-        }));
+        let equal = org.get(key).is_some_and(|other| {
+            row.iter().all(|(field, value)| other.get(field).is_some_and(|found| same(value, found)))
+        });
         if !equal {
             different += 1;
             if findings.examples.len() < 10 {
@@ -203,7 +206,9 @@ mod tests {
     #[test]
     fn a_missing_an_extra_and_a_different_row_are_found() {
         let database = BTreeMap::from([("customers/1".to_owned(), row("a")), ("customers/2".to_owned(), row("b"))]);
-        let prove_rows = |org: &BTreeMap<String, PlainRow>| prove(&BTreeMap::new(), (&BTreeMap::new(), &Accounts::default()), &database, org);
+        let prove_rows = |org: &BTreeMap<String, PlainRow>| {
+            prove(&BTreeMap::new(), (&BTreeMap::new(), &Accounts::default()), &database, org)
+        };
         let mut same = database.clone();
         same.get_mut("customers/1").unwrap().insert("Total__c", "12.5".into());
         assert!(prove_rows(&same).holds());

@@ -245,7 +245,8 @@ fn whole_number(value: &Value) -> Option<i64> {
 }
 
 async fn make_database(server_url: &str) -> anyhow::Result<(String, String)> {
-    let (client, connection) = tokio_postgres::connect(server_url, NoTls).await.context("connecting to --database-url")?;
+    let (client, connection) =
+        tokio_postgres::connect(server_url, NoTls).await.context("connecting to --database-url")?;
     let connection = tokio::spawn(connection);
     let name = format!("penstock_demo_{}", std::process::id());
     client.batch_execute(&format!("create database {name}")).await.context("making a database for the demo")?;
@@ -256,7 +257,8 @@ async fn make_database(server_url: &str) -> anyhow::Result<(String, String)> {
 /// Puts another database's name into a connection URL.
 fn with_database(url: &str, name: &str) -> anyhow::Result<String> {
     let (base, query) = url.split_once('?').map_or((url, None), |(base, query)| (base, Some(query)));
-    let (scheme, rest) = base.split_once("://").context("--database-url is a URL: postgres://user:password@host:port/database")?;
+    let (scheme, rest) =
+        base.split_once("://").context("--database-url is a URL: postgres://user:password@host:port/database")?;
     let host = rest.split_once('/').map_or(rest, |(host, _)| host);
     let query = query.map(|query| format!("?{query}")).unwrap_or_default();
     Ok(format!("{scheme}://{host}/{name}{query}"))
@@ -265,7 +267,8 @@ fn with_database(url: &str, name: &str) -> anyhow::Result<String> {
 async fn drop_database(server_url: &str, name: &str) {
     let Ok((client, connection)) = tokio_postgres::connect(server_url, NoTls).await else { return };
     let connection = tokio::spawn(connection);
-    let slot = format!("select pg_drop_replication_slot(slot_name) from pg_replication_slots where database = '{name}'");
+    let slot =
+        format!("select pg_drop_replication_slot(slot_name) from pg_replication_slots where database = '{name}'");
     for sql in [slot, format!("drop database {name} with (force)")] {
         if let Err(error) = client.batch_execute(&sql).await {
             tracing::warn!(%error, database = name, "the demo's database was not dropped");

@@ -134,7 +134,9 @@ impl Workload {
         self.orders.push((key, customer));
         self.written.inserts += 1;
         let (total, items) = (self.total(), self.items());
-        format!("insert into shop.orders (id, customer_id, total, items) values ({key}, {customer}, {total}, '{items}');")
+        format!(
+            "insert into shop.orders (id, customer_id, total, items) values ({key}, {customer}, {total}, '{items}');"
+        )
     }
 
     fn update_customer(&mut self) -> String {
@@ -201,8 +203,16 @@ impl Workload {
     }
 }
 
-const NAMES: &[&str] =
-    &["Ada Lovelace", "Grace Hopper", "Zoë Müller", "José Álvarez", "Søren Kierkegaard", "Mei Lin", "Noor Haddad", "李娜"];
+const NAMES: &[&str] = &[
+    "Ada Lovelace",
+    "Grace Hopper",
+    "Zoë Müller",
+    "José Álvarez",
+    "Søren Kierkegaard",
+    "Mei Lin",
+    "Noor Haddad",
+    "李娜",
+];
 const CITIES: &[&str] = &["Zürich", "New York", "Kraków", "São Paulo", "東京", "Lagos", "Reykjavík"];
 const SKUS: &[&str] = &["tea-100", "mug-blue", "kettle-1l", "spoon-6", "tray-oak"];
 

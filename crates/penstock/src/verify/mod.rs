@@ -121,13 +121,7 @@ struct Walk<'a> {
     last: Option<Effect>,
 }
 
-fn compare_key(
-    key: &str,
-    expected: &[Expected],
-    applied: &[Effect],
-    accounts: KeyAccounts,
-    findings: &mut Findings,
-) {
+fn compare_key(key: &str, expected: &[Expected], applied: &[Effect], accounts: KeyAccounts, findings: &mut Findings) {
     findings.effects += expected.iter().filter(|effect| !effect.before_capture).count() as u64;
     let revision = |(place, expected): (usize, &Expected)| match expected.effect {
         Effect::Revision(revision) => Some((revision, place)),
@@ -181,9 +175,7 @@ impl Walk<'_> {
             Effect::Revision(revision) => self.places.get(&revision).copied(),
             Effect::Deleted => {
                 let is_delete = |place: &usize| self.expected[*place].effect == Effect::Deleted;
-                (self.next..self.expected.len())
-                    .find(is_delete)
-                    .or_else(|| (0..self.next).rev().find(is_delete))
+                (self.next..self.expected.len()).find(is_delete).or_else(|| (0..self.next).rev().find(is_delete))
             }
         }
     }
@@ -221,8 +213,11 @@ mod tests {
 
     /// The first `copied` effects happened before capture began.
     fn after_copy(copied: usize, expected: &[Effect], applied: &[Effect]) -> Findings {
-        let expected =
-            expected.iter().enumerate().map(|(i, effect)| Expected { effect: *effect, before_capture: i < copied }).collect();
+        let expected = expected
+            .iter()
+            .enumerate()
+            .map(|(i, effect)| Expected { effect: *effect, before_capture: i < copied })
+            .collect();
         let applied = BTreeMap::from([("k".into(), applied.to_vec())]);
         compare(&BTreeMap::from([("k".into(), expected)]), &applied, &Accounts::default())
     }
@@ -239,7 +234,10 @@ mod tests {
 
     #[test]
     fn a_planted_loss_is_found() {
-        assert_eq!(counts(&one(&[Revision(1), Revision(2), Revision(3)], &[Revision(1), Revision(3)])), (1, 0, 0, 0, 0));
+        assert_eq!(
+            counts(&one(&[Revision(1), Revision(2), Revision(3)], &[Revision(1), Revision(3)])),
+            (1, 0, 0, 0, 0)
+        );
         assert_eq!(counts(&one(&[Revision(1), Revision(2)], &[Revision(1)])), (1, 0, 0, 0, 0));
         assert_eq!(counts(&one(&[Revision(1), Deleted], &[Revision(1)])), (1, 0, 0, 0, 0));
         assert_eq!(counts(&one(&[Revision(1)], &[])), (1, 0, 0, 0, 0));

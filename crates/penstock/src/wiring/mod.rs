@@ -93,7 +93,12 @@ pub fn salesforce_config(
     let client_id = resolve(&org.auth.client_id, &format!("{path}.auth.client_id"), places)?;
     let secret = |key: &str, text: &Option<SecretText>| match text {
         Some(text) => resolve(text, &format!("{path}.auth.{key}"), places).map(Secret::new),
-        None => Err(Finding::error("PS1005", places.describe(&format!("{path}.auth")), format!("{key} is missing"), format!("add {key}"))),
+        None => Err(Finding::error(
+            "PS1005",
+            places.describe(&format!("{path}.auth")),
+            format!("{key} is missing"),
+            format!("add {key}"),
+        )),
     };
     let auth = match org.auth.flow {
         AuthFlow::ClientCredentials => {

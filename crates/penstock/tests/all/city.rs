@@ -47,14 +47,20 @@ async fn every_service_request_becomes_a_case_below_its_agency() {
     assert_eq!(run.status.code(), Some(0), "{:#}", answer(&run));
 
     let accounts = org.records("Account");
-    let code_of: BTreeMap<&str, &str> =
-        accounts.iter().map(|account| (account["Id"].as_str().unwrap(), account["Agency_Code__c"].as_str().unwrap())).collect();
+    let code_of: BTreeMap<&str, &str> = accounts
+        .iter()
+        .map(|account| (account["Id"].as_str().unwrap(), account["Agency_Code__c"].as_str().unwrap()))
+        .collect();
     let cases = org.records("Case");
-    let rows = client.query("select unique_key::text, agency, complaint_type, status from city.service_request", &[]).await.unwrap();
+    let rows = client
+        .query("select unique_key::text, agency, complaint_type, status from city.service_request", &[])
+        .await
+        .unwrap();
     assert_eq!((rows.len(), cases.len()), (1_000, 1_000));
     let by_key: BTreeMap<&str, _> = cases.iter().map(|case| (case["Request_Key__c"].as_str().unwrap(), case)).collect();
     for row in &rows {
-        let (key, agency, complaint, status): (&str, &str, &str, &str) = (row.get(0), row.get(1), row.get(2), row.get(3));
+        let (key, agency, complaint, status): (&str, &str, &str, &str) =
+            (row.get(0), row.get(1), row.get(2), row.get(3));
         let case = by_key[key];
         assert_eq!(code_of[case["AccountId"].as_str().unwrap()], agency, "{key}");
         assert_eq!(case["Subject"], complaint, "{key}");
@@ -75,8 +81,10 @@ async fn every_service_request_becomes_a_case_below_its_agency() {
 
 async fn load(client: &tokio_postgres::Client, csv: &Path) {
     use futures::SinkExt;
-    let sink = client.copy_in("copy city.raw from stdin csv header").await.unwrap();
+    let sink = client.copy_in("copy city.raw from stdin csv header").await.expect("the data can be loaded");
     let mut sink = std::pin::pin!(sink);
-    sink.send(bytes::Bytes::from(std::fs::read(csv).unwrap())).await.unwrap();
-    assert_eq!(sink.finish().await.unwrap(), 1_000);
+    sink.send(bytes::Bytes::from(std::fs::read(csv).expect("the data can be loaded")))
+        .await
+        .expect("the data can be loaded");
+    assert_eq!(sink.finish().await.expect("the data can be loaded"), 1_000);
 }

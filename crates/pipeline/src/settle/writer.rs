@@ -12,6 +12,7 @@ use super::streams::{SETTLEMENTS, internal, push_json};
 use contract::{Log, LogError};
 use model::{Offset, RecordBatch, RecordBatchBuilder, Retry, Settlement, StreamPartition};
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -98,19 +99,27 @@ struct Writer {
 impl Writer {
     async fn run(mut self) -> Result<(), LogError> {
         let mut open = true;
+        // Kept from turn to turn: a withdrawal is told to whoever waited while it happened.
+        let mut syncing: Option<Syncing> = None;
         while open || !self.unsynced.is_empty() {
-            let newest = self.unsynced.back().map(|unsynced| unsynced.end);
-            let (log, stream) = (self.log.clone(), self.stream.clone());
+            if syncing.is_none()
+                && let Some(newest) = self.unsynced.back()
+            {
+                syncing = Some(Box::pin(sync(self.log.clone(), self.stream.clone(), newest.end)));
+            }
             tokio::select! {
                 biased;
                 order = self.inbox.recv(), if open && self.bytes < UNSYNCED_BYTES_MAX => match order {
                     Some(order) => self.write(order).await?,
                     None => open = false,
                 },
-                synced = sync(log, stream, newest), if newest.is_some() => match synced {
-                    Ok(end) => self.synced(end),
-                    Err(error) => self.rewrite(error).await?,
-                },
+                synced = finished(&mut syncing), if syncing.is_some() => {
+                    syncing = None;
+                    match synced {
+                        Ok(end) => self.synced(end),
+                        Err(error) => self.rewrite(error).await?,
+                    }
+                }
             }
         }
         Ok(())
@@ -148,19 +157,20 @@ impl Writer {
 
     /// Appends until the log takes it; returns where the first record stands.
     async fn append(&mut self, records: &RecordBatch) -> Result<Offset, LogError> {
-        if records.is_empty() {
-            return Ok(match self.unsynced.back() {
-                Some(unsynced) => unsynced.end,
-                None => self.log.bounds(&self.stream)?.durable,
-            });
-        }
         loop {
+            if records.is_empty() {
+                return Ok(match self.unsynced.back() {
+                    Some(unsynced) => unsynced.end,
+                    None => self.log.bounds(&self.stream)?.durable,
+                });
+            }
             match self.log.append(&self.stream, records.clone(), None).await {
                 Ok(appended) => {
                     self.well();
                     return Ok(appended.first);
                 }
-                Err(error) => self.wait_out(error).await?,
+                // What stood before it may be gone as well, and comes first.
+                Err(error) => self.rewrite(error).await?,
             }
         }
     }
@@ -178,17 +188,26 @@ impl Writer {
         }
     }
 
-    /// The log withdrew what was not durable: writes it again. Only this writer appends to the stream, so the records come to stand
-    /// where they stood, unless a part had become durable: then that part stands twice, which settles the same rows twice
-    /// in the same way.
-    async fn rewrite(&mut self, error: LogError) -> Result<(), LogError> {
-        self.wait_out(error).await?;
-        let durable = self.log.bounds(&self.stream)?.durable;
-        self.synced(durable);
-        for mut unsynced in std::mem::take(&mut self.unsynced) {
-            let first = self.append(&unsynced.records).await?;
-            unsynced.end = first.plus(u64::from(unsynced.records.count()));
-            self.unsynced.push_back(unsynced);
+    /// Waits an error out, then writes again what the log withdrew. Only this writer appends to the stream, so what it
+    /// accepted and did not withdraw ends where the log ends, and the rest comes to stand where it stood.
+    async fn rewrite(&mut self, mut error: LogError) -> Result<(), LogError> {
+        loop {
+            self.wait_out(error).await?;
+            let bounds = self.log.bounds(&self.stream)?;
+            self.synced(bounds.durable);
+            match self.append_again(bounds.accepted).await {
+                Ok(()) => return Ok(()),
+                Err(again) => error = again,
+            }
+        }
+    }
+
+    async fn append_again(&mut self, accepted: Offset) -> Result<(), LogError> {
+        for unsynced in self.unsynced.iter_mut().filter(|unsynced| unsynced.end > accepted) {
+            if !unsynced.records.is_empty() {
+                let appended = self.log.append(&self.stream, unsynced.records.clone(), None).await?;
+                assert_eq!(appended.end, unsynced.end, "somebody else appends to {SETTLEMENTS}");
+            }
         }
         Ok(())
     }
@@ -207,9 +226,17 @@ impl Writer {
     }
 }
 
-async fn sync(log: Arc<dyn Log>, stream: StreamPartition, end: Option<Offset>) -> Result<Offset, LogError> {
-    let end = end.unwrap_or_default();
+type Syncing = Pin<Box<dyn Future<Output = Result<Offset, LogError>> + Send>>;
+
+async fn sync(log: Arc<dyn Log>, stream: StreamPartition, end: Offset) -> Result<Offset, LogError> {
     log.until_durable(&stream, end).await.map(|()| end)
+}
+
+async fn finished(syncing: &mut Option<Syncing>) -> Result<Offset, LogError> {
+    match syncing {
+        Some(syncing) => syncing.await,
+        None => std::future::pending().await,
+    }
 }
 
 /// How long to wait before a log that refused is tried again.

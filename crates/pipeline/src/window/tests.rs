@@ -180,7 +180,9 @@ impl Pair {
                     // A chain is given back from some member on, never with a hole: what is behind it comes back as well.
                     let chain = self.views[at].phase;
                     let behind = |view: &View| matches!(chain, Phase::Absorbed { .. }) && view.phase == chain;
-                    for member in (at..self.views.len()).filter(|n| *n == at || behind(&self.views[*n])).collect::<Vec<_>>() {
+                    for member in
+                        (at..self.views.len()).filter(|n| *n == at || behind(&self.views[*n])).collect::<Vec<_>>()
+                    {
                         self.window.retry(self.ids[member].expect("pushed"));
                         self.views[member].phase = Phase::Pending;
                     }

@@ -302,3 +302,23 @@ async fn calls_of_a_process_that_died_count_as_spent() {
     run.stop().await;
     assert!((sent..=sent + 6 * 6).contains(&spent), "{spent} calls are counted, {sent} were made");
 }
+
+#[tokio::test(start_paused = true)]
+async fn settlements_that_the_log_withdraws_are_written_again() {
+    for breaks in [1, 2, 5] {
+        let world = World::new(vec![item()]).await;
+        world.target.limits.lock().rows_max = 3;
+        let changes: Vec<_> = (0..60).map(|n| write(n % 10, n)).collect();
+        let end = world.append(&changes).await;
+        *world.disk.broken_syncs.lock() = Some(("_settlements".into(), breaks));
+        let mut run = world.start();
+        run.until(|status| status.routes[0].checkpoint == end).await;
+        run.stop().await;
+        assert_eq!(world.disk.broken_syncs.lock().as_ref().map(|(_, left)| *left), Some(0));
+        assert_in_order(&world.target, "Item__c", &changes);
+        world.disk.lose_power();
+        world.assert_settled_once("items", 0..end.0);
+        world.run_through(end).await;
+        assert_eq!(world.target.read_backs.load(Atomic::Relaxed), 0);
+    }
+}

@@ -58,6 +58,8 @@ pub struct Disk {
     spaces: Mutex<BTreeMap<(String, String), Vec<u8>>>,
     /// Appends that fail as if the disk were full, by stream.
     pub full: Mutex<Option<StreamId>>,
+    /// Syncs of this stream that fail, each withdrawing what is not durable, before one succeeds.
+    pub broken_syncs: Mutex<Option<(StreamId, u32)>>,
 }
 
 impl Disk {
@@ -143,6 +145,15 @@ impl Log for MemoryLog {
         {
             let mut streams = self.disk.streams.lock();
             let stored = streams.get_mut(of).unwrap();
+            if let Some((stream, left)) = self.disk.broken_syncs.lock().as_mut()
+                && *stream == of.stream
+                && *left > 0
+            {
+                *left -= 1;
+                let durable = stored.durable;
+                stored.batches.retain(|batch| batch.end() <= durable);
+                return Err(LogError::Full { path: "memory".into() });
+            }
             stored.durable = stored.accepted();
         }
         self.disk.touch();

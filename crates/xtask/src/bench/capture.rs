@@ -74,7 +74,8 @@ pub async fn run() -> Result<Value> {
     if let Ok(task) = std::env::var(CHILD) {
         return Ok(serde_json::to_value(capture(serde_json::from_str(&task)?).await?)?);
     }
-    let options = Options::default().set("max_wal_size", "8GB").set("checkpoint_timeout", "1h").set("autovacuum", "off");
+    let options =
+        Options::default().set("max_wal_size", "8GB").set("checkpoint_timeout", "1h").set("autovacuum", "off");
     let server = Server::start(options).await?;
     server.execute("postgres", &format!("CREATE DATABASE {DATABASE}")).await?;
     server.execute(DATABASE, SCHEMA).await?;
@@ -291,7 +292,8 @@ fn folder_mb(folder: &Path) -> Result<u64> {
     let mut bytes = 0;
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
-        bytes += if entry.file_type()?.is_dir() { folder_mb(&entry.path())? * 1_000_000 } else { entry.metadata()?.len() };
+        bytes +=
+            if entry.file_type()?.is_dir() { folder_mb(&entry.path())? * 1_000_000 } else { entry.metadata()?.len() };
     }
     Ok(bytes / 1_000_000)
 }

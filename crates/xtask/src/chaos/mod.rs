@@ -166,7 +166,9 @@ async fn beat(stage: &mut Stage, first: Worker, args: &ChaosArgs) -> anyhow::Res
     while kills < args.kills {
         let blow = schedule.next();
         let mut victim = match (worker.take(), &blow) {
-            (Some(running), Blow::Kill { .. } | Blow::RestartPostgres { .. } | Blow::TerminateWalsender { .. }) => running,
+            (Some(running), Blow::Kill { .. } | Blow::RestartPostgres { .. } | Blow::TerminateWalsender { .. }) => {
+                running
+            }
             (running, blow) => {
                 // An armed point needs a process that was started with it.
                 if let Some(mut running) = running {

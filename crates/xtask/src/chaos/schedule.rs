@@ -9,11 +9,21 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Blow {
     /// SIGKILL at a random moment.
-    Kill { after: Duration },
+    Kill {
+        after: Duration,
+    },
     /// The worker kills itself when it reaches a point for the n-th time.
-    AtPoint { point: CrashPoint, nth: u64 },
-    RestartPostgres { after: Duration, hard: bool },
-    TerminateWalsender { after: Duration },
+    AtPoint {
+        point: CrashPoint,
+        nth: u64,
+    },
+    RestartPostgres {
+        after: Duration,
+        hard: bool,
+    },
+    TerminateWalsender {
+        after: Duration,
+    },
 }
 
 impl Blow {
@@ -68,7 +78,10 @@ mod tests {
         assert_eq!(blows, draw(3));
         assert_ne!(blows, draw(4));
         for point in CrashPoint::ALL {
-            assert!(blows.iter().any(|blow| matches!(blow, Blow::AtPoint { point: p, .. } if *p == point)), "{point:?}");
+            assert!(
+                blows.iter().any(|blow| matches!(blow, Blow::AtPoint { point: p, .. } if *p == point)),
+                "{point:?}"
+            );
         }
     }
 }
