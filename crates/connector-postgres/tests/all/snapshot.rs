@@ -234,3 +234,42 @@ async fn row_that_came_whole_by_the_stream_is_not_copied_again() {
     assert_eq!((of(&records, 30), of(&records, 7)), (vec!["c".into()], vec!["u".into(), "r".into()]));
     assert_eq!(bed.replayed("public.t").await[r#"{"id":7}"#]["big"].as_str().map(str::len), Some(5000));
 }
+
+#[tokio::test]
+async fn chunk_waits_for_a_commit_that_the_stream_has_sent_and_no_snapshot_sees_yet() {
+    let server = private_postgres::Server::start(crate::bed::options()).await.expect("a server");
+    let ddl = "CREATE TABLE t (id int PRIMARY KEY, v text, big text); ALTER TABLE t ALTER big SET STORAGE EXTERNAL; \
+               INSERT INTO t VALUES (1, 'old', repeat('x', 5000))";
+    let bed = Bed::on(&server, ddl, &[("t", &["id"])]).await;
+    let admission = Arc::new(AdmitSome(Semaphore::new(0)));
+    let gate = Arc::clone(&admission);
+    let mut run = bed.start_with(move |ctx| ctx.admission = gate);
+    run.until(|status| status.connected).await;
+    bed.execute("SET synchronous_commit = local").await;
+    bed.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'").await;
+    bed.execute("SELECT pg_reload_conf()").await;
+    // From now on a commit stands in the WAL, flushed, and its transaction counts as running until a standby has it.
+    let writer = loop {
+        let writer = server.connect(bed.url.rsplit('/').next().expect("a database")).await.expect("connects");
+        let names = writer.query_one("SHOW synchronous_standby_names", &[]).await.expect("answers");
+        if names.get::<_, String>(0) == "nobody" {
+            break writer;
+        }
+    };
+    let update = tokio::spawn(async move { writer.batch_execute("UPDATE t SET v = 'new' WHERE id = 1").await });
+    run.until(|status| status.changes == 1).await;
+    admission.0.add_permits(10);
+    // Some rounds of the stream, each of which has room for another reading of the chunk.
+    for _ in 0..20 {
+        bed.caught_up(&mut run).await;
+    }
+    assert!(bed.records().await.iter().all(|seen| seen.op != "r"), "the old row was not copied");
+    bed.execute("ALTER SYSTEM RESET synchronous_standby_names").await;
+    bed.execute("SELECT pg_reload_conf()").await;
+    update.await.expect("no panic").expect("the commit ends");
+    run.copied().await;
+    run.stop().await;
+    let rows = bed.replayed("public.t").await;
+    assert_eq!(rows[r#"{"id":1}"#]["v"], "new");
+    assert_eq!(rows[r#"{"id":1}"#]["big"].as_str().map(str::len), Some(5000));
+}
