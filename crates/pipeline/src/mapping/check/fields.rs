@@ -1,6 +1,6 @@
 //! The route's map against the object's fields.
 
-use super::types::{Fit, fit_of_column, fit_of_value, size_warning};
+use super::fitting::{Fit, fit_of_column, fit_of_value, size_warning};
 use super::*;
 
 impl<'a> Check<'a> {

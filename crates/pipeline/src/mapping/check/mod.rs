@@ -4,8 +4,8 @@
 //! checks go on behind a mistake, so that one run shows all of them.
 
 mod fields;
+mod fitting;
 mod references;
-mod types;
 
 use super::coerce::coerce;
 use super::fields::FieldTarget;
