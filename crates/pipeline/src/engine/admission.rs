@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// Records of a table's routes that may be unsettled, in log and window together, before another chunk is admitted: some ten
+/// Records of a table's routes that may be unread, ready or in flight before another chunk is admitted: some ten
 /// chunks, so that sending never pauses for want of records, and a live change has little in front of it.
 pub const BACKLOG_MAX: u64 = 20_000;
 
@@ -35,7 +35,9 @@ impl EngineAdmission {
         let routes = status.routes.iter().filter(|route| streams.contains(&route.stream));
         let backlogs = routes.map(|route| {
             let end = self.log.bounds(&route.stream).map_or(route.end_offset, |bounds| bounds.durable);
-            end.0.saturating_sub(route.read_offset.0) + route.unsettled as u64
+            // Rows that wait are left out: some wait for parents that only the copy brings, and must not hold it up.
+            let on_its_way = route.lanes.iter().map(|lane| (lane.ready + lane.in_flight) as u64).sum::<u64>();
+            end.0.saturating_sub(route.read_offset.0) + on_its_way
         });
         backlogs.max().unwrap_or(0)
     }
