@@ -39,9 +39,21 @@ impl Binaries {
                 .filter(|found| found.major >= MAJOR_MIN)
                 .max_by_key(|found| found.major)
         };
-        newest(path).or_else(|| newest(usual_places())).ok_or_else(|| PrivatePostgresError::NotFound {
-            looked: "PATH, /usr/lib/postgresql/*/bin, /usr/pgsql-*/bin, Homebrew, Postgres.app".into(),
+        newest(path).or_else(|| newest(usual_places())).map(Self::resolved).ok_or_else(|| {
+            PrivatePostgresError::NotFound {
+                looked: "PATH, /usr/lib/postgresql/*/bin, /usr/pgsql-*/bin, Homebrew, Postgres.app".into(),
+            }
         })
+    }
+
+    /// Follows links in a folder of links (`/usr/local/bin`), which holds some of the programs only.
+    fn resolved(self) -> Self {
+        let real = std::fs::canonicalize(self.dir.join("postgres")).ok();
+        let real = real.and_then(|postgres| Some(postgres.parent()?.to_owned()));
+        match real.filter(|dir| dir.join("initdb").is_file()) {
+            Some(dir) => Self { dir, ..self },
+            None => self,
+        }
     }
 
     /// Returns the path of one program.
