@@ -41,6 +41,7 @@ impl Reader {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut held: Option<Bytes> = None;
         let mut heard = self.clock.monotonic();
+        let mut confirming = true;
         loop {
             if held.is_none() {
                 held = self.stream.take()?;
@@ -53,11 +54,11 @@ impl Reader {
                 biased;
                 () = self.finish.cancelled() => Event::Finish,
                 _ = ticks.tick() => Event::Tick,
-                changed = self.confirmed.changed() => match changed {
-                    Ok(()) => Event::Confirmed,
-                    // Nothing more will be confirmed: the session is over.
-                    Err(_) => Event::Finish,
-                },
+                changed = self.confirmed.changed(), if confirming => {
+                    // Without its confirmer the session is about to end, for the confirmer's reason: not for ours.
+                    confirming = changed.is_ok();
+                    Event::Confirmed
+                }
                 permit = self.pieces.reserve(), if held.is_some() => match (permit, held.take()) {
                     (Ok(permit), Some(piece)) => {
                         permit.send(piece);

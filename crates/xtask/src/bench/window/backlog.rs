@@ -1,63 +1,74 @@
 //! A critical record behind two million bulk ones.
 
-use super::stage::{Running, Stage, fields, quantile, route, rss_mb};
+use super::stage::{Running, Stage, fields, quantile, route, rss_mb, stream};
 use anyhow::{Context, Result};
 use async_trait::async_trait;
 use contract::{
-    AllocationReading, AppliedBatch, Clock, ObjectSchema, OutBatch, ReadBack, Sink, SinkError, SinkLimits, SystemClock,
+    AllocationReading, AppliedBatch, Clock, Log, ObjectSchema, OutBatch, ReadBack, Sink, SinkError, SinkLimits,
+    SystemClock,
 };
 use model::{Finding, Lane, ObjectName};
 use pipeline::engine::NullSink;
 use pipeline::spec::LaneSpec;
 use serde_json::{Value, json};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-const BACKLOG: u64 = 2_000_000;
+pub const RECORDS: u64 = 2_000_000;
 const CRITICAL: u64 = 200;
 /// How long the target takes for a batch of bulk rows: some 1,600 rows a second in four calls of 200.
 const SLOW: Duration = Duration::from_millis(500);
 /// Critical records come at this distance: each is alone.
 const APART: Duration = Duration::from_millis(20);
 
-pub async fn run() -> Result<Value> {
-    let stage = Stage::open().await?;
-    let (seen, mut critical) = mpsc::unbounded_channel();
-    let sink = SlowSink { inner: NullSink::new(fields()), clock: stage.clock.clone(), seen };
-    let lane = LaneSpec::Cel(r#"priority == "critical" ? "critical" : "bulk""#.into());
-    let mut running = stage.start(route(lane), Arc::new(sink));
+/// Critical records of an idle route.
+pub async fn idle(folder: &Path) -> Result<Value> {
+    let stage = Stage::open(folder).await?;
+    let (running, mut critical) = start(&stage);
     // Once without measuring, to warm up.
-    measure(&stage, &mut critical, BACKLOG * 2).await?;
-    let idle = measure(&stage, &mut critical, BACKLOG * 3).await?;
-    let idle_mb = rss_mb()?;
+    measure(&stage, &mut critical, RECORDS * 2).await?;
+    let times = measure(&stage, &mut critical, RECORDS * 3).await?;
+    let figures = figures("idle", &times);
+    running.stop().await?;
+    stage.log.close();
+    Ok(figures)
+}
+
+/// The same behind the backlog.
+pub async fn behind(folder: &Path) -> Result<Value> {
+    let stage = Stage::open(folder).await?;
+    let end = stage.log.bounds(&stream())?.durable;
     let began = stage.clock.monotonic();
-    let end = stage.append((0, BACKLOG), "bulk", |n| n).await?;
+    let (mut running, mut critical) = start(&stage);
     running.until(|status| status.read_offset >= end).await?;
     let filled = stage.clock.monotonic() - began;
-    let unsettled = unsettled(&running);
-    let full_mb = rss_mb()?;
-    let behind = measure(&stage, &mut critical, BACKLOG * 4).await?;
-    let left = self::unsettled(&running);
-    let end_mb = rss_mb()?;
+    let (unsettled, filled_mb) = (unsettled(&running), rss_mb()?.0);
+    measure(&stage, &mut critical, RECORDS * 4).await?;
+    let times = measure(&stage, &mut critical, RECORDS * 5).await?;
+    let Value::Object(mut figures) = figures("behind", &times) else { unreachable!("it makes an object") };
+    figures.insert("backlog_records".into(), json!(unsettled));
+    figures.insert("backlog_records_after".into(), json!(self::unsettled(&running)));
+    figures.insert("backlog_read_seconds".into(), json!((filled.as_secs_f64() * 10.0).round() / 10.0));
+    figures.insert("backlog_rss_mb".into(), json!(filled_mb));
+    figures.insert("backlog_peak_rss_mb".into(), json!(rss_mb()?.1));
     running.abandon();
-    let added = |part| ((quantile(&behind, part) - quantile(&idle, part)).max(0.0) * 100.0).round() / 100.0;
-    let round = |ms: f64| (ms * 100.0).round() / 100.0;
-    Ok(json!({
-        "backlog_records": unsettled,
-        "backlog_records_after": left,
-        "backlog_fill_seconds": (filled.as_secs_f64() * 10.0).round() / 10.0,
-        "backlog_idle_rss_mb": idle_mb,
-        "backlog_rss_mb": full_mb.max(end_mb),
-        "critical_idle_p50_ms": round(quantile(&idle, 0.5)),
-        "critical_idle_p99_ms": round(quantile(&idle, 0.99)),
-        "critical_behind_p50_ms": round(quantile(&behind, 0.5)),
-        "critical_behind_p99_ms": round(quantile(&behind, 0.99)),
-        "critical_added_p50_ms": added(0.5),
-        "critical_added_p99_ms": added(0.99),
-        "critical_added_max_ms": added(1.0),
-        "peak_rss_mb": full_mb.max(end_mb),
-    }))
+    Ok(Value::Object(figures))
+}
+
+fn start(stage: &Stage) -> (Running, mpsc::UnboundedReceiver<Duration>) {
+    let (seen, critical) = mpsc::unbounded_channel();
+    let sink = SlowSink { inner: NullSink::new(fields()), clock: stage.clock.clone(), seen };
+    let lane = LaneSpec::Cel(r#"priority == "critical" ? "critical" : "bulk""#.into());
+    (stage.start(route(lane), Arc::new(sink)), critical)
+}
+
+fn figures(which: &str, times: &[f64]) -> Value {
+    let figure = |part: &str, at: f64| {
+        (format!("critical_{which}_{part}_ms"), json!((quantile(times, at) * 100.0).round() / 100.0))
+    };
+    Value::Object([figure("p50", 0.5), figure("p99", 0.99), figure("max", 1.0)].into_iter().collect())
 }
 
 fn unsettled(running: &Running) -> usize {

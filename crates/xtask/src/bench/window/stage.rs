@@ -6,20 +6,20 @@ use log_store::{LogOptions, LogStore};
 use model::{Column, ColumnType, Offset, RecordBatchBuilder, ReplicaIdentity, StreamPartition, TableName, TableSchema};
 use pipeline::engine::{Engine, EngineError, EngineHandle, EngineParts, OrgParts};
 use pipeline::spec::{LaneSpec, MapSource, PipelineSpec, RouteSpec};
+use serde_json::{Value, json};
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 const RECORDS_PER_APPEND: u64 = 500;
 
-/// A log in a folder that goes when the stage ends.
+/// Log and state in a folder.
 pub struct Stage {
     pub log: Arc<LogStore>,
     pub clock: Arc<SystemClock>,
     state: Arc<state_store::StateStore>,
-    _folder: tempfile::TempDir,
 }
 
 /// A running engine.
@@ -29,14 +29,27 @@ pub struct Running {
     task: JoinHandle<Result<(), EngineError>>,
 }
 
+/// Bulk records to be written before a stage.
+pub struct Fill {
+    pub records: u64,
+    pub keys: u64,
+}
+
+/// Appends bulk records: every key in turn, in an order that jumps about.
+pub async fn fill(folder: &Path, fill: Fill) -> Result<Value> {
+    let stage = Stage::open(folder).await?;
+    stage.append((0, fill.records), "bulk", |n| n.wrapping_mul(2_654_435_761) % fill.keys).await?;
+    stage.log.close();
+    Ok(json!({}))
+}
+
 impl Stage {
-    pub async fn open() -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("bench-window-").tempdir_in(bench_folder())?;
+    pub async fn open(folder: &Path) -> Result<Self> {
         let clock = Arc::new(SystemClock::new());
-        let log = Arc::new(LogStore::open(&folder.path().join("log"), LogOptions::default(), clock.clone())?);
-        let state = Arc::new(state_store::StateStore::open(&folder.path().join("state.db"))?);
+        let log = Arc::new(LogStore::open(&folder.join("log"), LogOptions::default(), clock.clone())?);
+        let state = Arc::new(state_store::StateStore::open(&folder.join("state.db"))?);
         log.create_stream(&stream().stream, StreamSpec::default()).await?;
-        Ok(Self { log, clock, state, _folder: folder })
+        Ok(Self { log, clock, state })
     }
 
     /// Appends records `[from, to)` of `id_of(n)`; answers when they are durable.
@@ -149,18 +162,26 @@ fn push(
     Ok(())
 }
 
-/// A folder on a real disk: the system's temporary folder may be memory.
-fn bench_folder() -> PathBuf {
-    let target = PathBuf::from(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()));
-    if target.is_dir() { target } else { std::env::temp_dir() }
+/// Resident memory in MB: now, and the most since the process began.
+pub fn rss_mb() -> Result<(f64, f64)> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let figure = |name: &str| -> Result<f64> {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let kilobytes: f64 =
+            line.with_context(|| format!("no {name} in /proc/self/status"))?.trim_end_matches("kB").trim().parse()?;
+        Ok((kilobytes / 102.4).round() / 10.0)
+    };
+    Ok((figure("VmRSS:")?, figure("VmHWM:")?))
 }
 
-/// Resident memory now, in MB.
-pub fn rss_mb() -> Result<f64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS in /proc/self/status")?;
-    let kilobytes: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
-    Ok((kilobytes / 102.4).round() / 10.0)
+/// Processor time of this process so far, in seconds: what a rate on a busy machine must be read with.
+pub fn cpu_seconds() -> Result<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    // The program's name stands in brackets and may hold blanks; user and system time are the 12th and 13th field after it,
+    // in hundredths of a second (USER_HZ is 100 on every Linux that Rust runs on).
+    let after = stat.rsplit_once(')').context("no name in /proc/self/stat")?.1;
+    let ticks = after.split_whitespace().skip(11).take(2).map(str::parse::<f64>).sum::<Result<f64, _>>()?;
+    Ok(ticks / 100.0)
 }
 
 /// A quantile of sorted values.
