@@ -262,6 +262,8 @@ pub struct RouteConfig {
     pub deletes: DeletesConfig,
     #[serde(default)]
     pub truncate: TruncatePolicy,
+    /// `critical`, `standard`, `bulk`, or an expression that gives one of them. With a word, rows of the first copy go in
+    /// `bulk`, so that live changes pass them.
     #[serde(default = "default_lane")]
     pub lane: WordOrCel,
     #[serde(default = "default_deadline")]

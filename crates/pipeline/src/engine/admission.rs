@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// Records of a table's routes that may be unread, ready or in flight before another chunk is admitted: some ten
-/// chunks, so that sending never pauses for want of records, and a live change has little in front of it.
-pub const BACKLOG_MAX: u64 = 20_000;
+/// Records of a table's routes that may be unread, ready or in flight before another chunk is admitted: some four
+/// chunks, so that sending never pauses for want of records, and a live change of a row just copied has little in front of it.
+pub const BACKLOG_MAX: u64 = 8_000;
 
 /// Watches the routes' positions.
 pub struct EngineAdmission {

@@ -346,6 +346,16 @@ fn filter_tests_rows_and_lets_deletes_without_columns_pass() {
 }
 
 #[test]
+fn rows_of_the_first_copy_go_in_bulk_where_the_lane_is_a_word() {
+    let mut route = route();
+    route.lane = LaneSpec::Constant(Lane::Critical);
+    let lane = |route: &RouteSpec, op| look(op, &created(ROW), &[], |view| compile(route).lane(view));
+    assert_eq!((lane(&route, "c"), lane(&route, "r")), (Ok(Lane::Critical), Ok(Lane::Bulk)));
+    route.lane = LaneSpec::Cel("'standard'".into());
+    assert_eq!(lane(&route, "r"), Ok(Lane::Standard));
+}
+
+#[test]
 fn lane_is_told_by_the_expression() {
     let mut route = route();
     route.lane = LaneSpec::Cel("agency == 'FDNY' ? 'critical' : 'bulk'".into());

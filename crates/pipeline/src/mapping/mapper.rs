@@ -136,13 +136,15 @@ impl Mapper {
         }
     }
 
-    /// Tells the record's lane. A record that does not hold what the expression reads (a delete without the column, an
-    /// unchanged column) goes to `standard`.
+    /// Tells the record's lane. Rows of the first copy go to `bulk` where the lane is a constant, so that live changes pass
+    /// them; an expression decides about them as about all others. A record that does not hold what the expression reads (a
+    /// delete without the column, an unchanged column) goes to `standard`.
     ///
     /// # Errors
     /// `RowRefusal` when the expression fails or gives another word.
     pub fn lane(&self, view: &ChangeView<'_>) -> Result<Lane, RowRefusal> {
         let expression = match &self.lane {
+            LanePlan::Constant(_) if view.op() == Op::Read => return Ok(Lane::Bulk),
             LanePlan::Constant(lane) => return Ok(*lane),
             LanePlan::Expression(expression) => expression,
         };
