@@ -55,6 +55,7 @@ pub fn handle(shared: &Shared, request: &Request<'_>) -> Response {
 fn route(shared: &Shared, request: &Request<'_>) -> Result<Response, SimError> {
     let mut org = shared.org.lock();
     let now = shared.clock.now_ms();
+    org.tick(now);
     let words: Vec<&str> = request.path.split('/').skip(2).filter(|word| !word.is_empty()).collect();
     let done = || Ok(Response::value(200, &json!({ "ok": true })));
     match (request.method.as_str(), words.as_slice()) {
@@ -73,6 +74,7 @@ fn route(shared: &Shared, request: &Request<'_>) -> Result<Response, SimError> {
             org.reset(now)?;
             done()
         }
+        ("POST", [what @ ("undelete" | "purge" | "merge")]) => org.recycle(now, what, request),
         ("GET", ["limits"]) => Ok(Response::value(200, &org.limits.body(now))),
         ("POST", ["limits"]) => {
             let set: SetLimits = body(request)?;
@@ -132,6 +134,8 @@ fn status(org: &Org) -> Response {
         &json!({
             "org_id": org.sessions.org_id.to_string(),
             "records": records,
+            "recycle_bin": org.store.bin.entries().map(|(_, binned)| binned.rows.len()).sum::<usize>(),
+            "purged": org.store.tables().iter().map(|table| table.purged().count()).sum::<usize>(),
             "history": {
                 "last": org.history.last_seq(),
                 "dropped": org.history.dropped(),

@@ -33,7 +33,12 @@ const CHUNK_BYTES: usize = 256 * 1024;
 pub enum HistoryOp {
     Create,
     Update,
+    /// Into the recycle bin.
     Delete,
+    /// Back from the recycle bin.
+    Undelete,
+    /// Gone for good, from the recycle bin or at once.
+    Purge,
 }
 
 impl HistoryOp {
@@ -42,6 +47,8 @@ impl HistoryOp {
             HistoryOp::Create => "create",
             HistoryOp::Update => "update",
             HistoryOp::Delete => "delete",
+            HistoryOp::Undelete => "undelete",
+            HistoryOp::Purge => "purge",
         }
     }
 }
@@ -67,6 +74,9 @@ pub struct HistoryEntry {
     #[serde(default)]
     pub external_id: Option<String>,
     pub op: HistoryOp,
+    /// Why the org changed a row that the caller did not name: `cascade`, `lookup`, `merge` or `expired`.
+    #[serde(default)]
+    pub cause: Option<String>,
     /// The fields that the caller sent, in its order; empty for effects of the org itself (cleared lookups, cascades).
     pub sent: Vec<String>,
     /// The fields whose value changed; empty if the caller sent what was there already.
@@ -95,6 +105,7 @@ pub struct Draft<'a> {
     pub id: SfId,
     pub external_id: Option<(&'a str, &'a Value)>,
     pub op: HistoryOp,
+    pub cause: Option<&'static str>,
     pub sent: &'a [&'a str],
     /// Field, before, after.
     pub changes: &'a [(&'a str, &'a Value, &'a Value)],
@@ -331,7 +342,11 @@ fn write_line(out: &mut Vec<u8>, seq: u64, draft: &Draft<'_>) {
         let _ = write!(out, ",\"external_id_field\":\"{field}\",\"external_id\":");
         write_text(out, &value.to_string());
     }
-    let _ = write!(out, ",\"op\":\"{}\",\"sent\":[", draft.op.word());
+    let _ = write!(out, ",\"op\":\"{}\"", draft.op.word());
+    if let Some(cause) = draft.cause {
+        let _ = write!(out, ",\"cause\":\"{cause}\"");
+    }
+    out.extend_from_slice(b",\"sent\":[");
     for (at, field) in draft.sent.iter().enumerate() {
         if at > 0 {
             out.push(b',');
@@ -384,6 +399,7 @@ mod tests {
             object: "Account",
             id: SfId::new(*b"001", 1),
             external_id: None,
+            cause: None,
             op: HistoryOp::Create,
             sent: &["Name"],
             changes: &[("Name", &Value::Null, &value)],

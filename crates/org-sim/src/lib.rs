@@ -32,6 +32,7 @@ mod locks;
 mod oauth;
 mod org;
 mod query;
+mod recycle;
 mod rest;
 mod schema;
 mod server;

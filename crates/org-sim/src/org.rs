@@ -11,7 +11,7 @@
 //!
 //! Invariants:
 //! 1. A call that was admitted is counted once, whether it succeeds or not; a refused call is not counted.
-//! 2. What `finish` applied is in the history in the same order, and nothing else is.
+//! 2. What `finish` applied is in the history in the same order, and beside it only what `tick` purged.
 //! 3. The same calls at the same times with the same seed give the same answers.
 
 use crate::answer::{Request, Response};
@@ -27,6 +27,7 @@ use crate::limits::Limits;
 use crate::locks::{LockKey, Locks};
 use crate::oauth::{self, Caller, Sessions};
 use crate::query::Cursors;
+use crate::recycle;
 use crate::rest::{self, Plan, Target};
 use crate::schema::build;
 use crate::schema::spec::ObjectsSpec;
@@ -121,9 +122,9 @@ impl Org {
 
     /// Looks at a request: session, allocations, faults, time, locks.
     pub fn begin(&mut self, now_ms: i64, request: &Request<'_>) -> Begun {
+        self.tick(now_ms);
         let target = rest::target(request);
-        self.requests += 1;
-        let number = self.requests;
+        let number = self.next_request();
         let plan = match target {
             Target::Answer(response) => return Begun::Answer(response),
             Target::Oauth(what) => return self.oauth(now_ms, request, &what),
@@ -182,7 +183,23 @@ impl Org {
             request: ticket.request,
             client: ticket.client.as_deref(),
         };
+        self.writer_as(origin, undoable)
+    }
+
+    /// Begins a transaction for whoever.
+    pub(crate) fn writer_as<'a>(&'a mut self, origin: Origin<'a>, undoable: bool) -> Writer<'a> {
         Writer::begin(&mut self.store, &mut self.history, &self.config.unverified, origin, undoable)
+    }
+
+    /// The number of a request that begins now.
+    pub(crate) fn next_request(&mut self) -> u64 {
+        self.requests += 1;
+        self.requests
+    }
+
+    /// Does what is due by now whoever calls: empties the recycle bin of what is too old.
+    pub(crate) fn tick(&mut self, now_ms: i64) {
+        recycle::expire(&mut self.store, &mut self.history, &self.config.unverified, now_ms);
     }
 
     /// Adds objects and fields while the org runs; how many objects there are then.

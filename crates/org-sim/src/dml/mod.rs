@@ -5,14 +5,16 @@
 mod convert;
 mod delete;
 mod resolve;
+mod restore;
 mod write;
 
 pub use convert::{convert, parse_key};
+pub use restore::MASTER_FIELD;
 pub use write::Upserted;
 
 use crate::history::{Draft, History, HistoryOp, Mark};
 use crate::ids::SfId;
-use crate::store::{Row, RowState, Store};
+use crate::store::{Binned, Row, RowState, Store};
 use crate::value::Value;
 use std::borrow::Cow;
 
@@ -52,6 +54,8 @@ pub struct Unverified {
     pub collections_refuse_whole_call: bool,
     /// How far in the future a JWT may expire, in seconds.
     pub jwt_expiry_max_s: i64,
+    /// Days that a deleted row can be brought back for.
+    pub recycle_bin_days: i64,
 }
 
 impl Default for Unverified {
@@ -63,6 +67,7 @@ impl Default for Unverified {
             invalid_client_status: 400,
             collections_refuse_whole_call: false,
             jwt_expiry_max_s: 300,
+            recycle_bin_days: 15,
         }
     }
 }
@@ -77,9 +82,39 @@ pub struct Origin<'a> {
     pub client: Option<&'a str>,
 }
 
+/// Why a row was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The caller named it.
+    Request,
+    /// It went, or came back, with the row that it depends on.
+    Cascade,
+    /// A row that it points to went or came back.
+    Lookup,
+    /// A row that it points to was merged into another, or it was itself.
+    Merge,
+    /// Its time in the recycle bin was over.
+    Expired,
+}
+
+impl Cause {
+    /// The word in the history; none for what the caller asked for.
+    pub fn word(self) -> Option<&'static str> {
+        match self {
+            Cause::Request => None,
+            Cause::Cascade => Some("cascade"),
+            Cause::Lookup => Some("lookup"),
+            Cause::Merge => Some("merge"),
+            Cause::Expired => Some("expired"),
+        }
+    }
+}
+
 enum Undo {
     Inserted { table: usize, slot: u32 },
     Replaced { table: usize, slot: u32, row: Row },
+    Binned { number: u64 },
+    Unbinned { number: u64, binned: Binned },
 }
 
 /// One transaction.
@@ -129,6 +164,10 @@ impl<'a> Writer<'a> {
                     gone.state = RowState::Gone;
                     table.replace(slot, gone);
                 }
+                Undo::Binned { number } => {
+                    self.store.bin.take(number);
+                }
+                Undo::Unbinned { number, binned } => self.store.bin.put(number, binned),
             }
         }
         self.history.rollback(self.mark);
@@ -143,17 +182,22 @@ impl<'a> Writer<'a> {
     }
 
     fn replace(&mut self, table: usize, slot: u32, row: Row, op: HistoryOp, sent: &[u16]) {
+        self.replace_for(Cause::Request, table, slot, row, op, sent);
+    }
+
+    fn replace_for(&mut self, cause: Cause, table: usize, slot: u32, row: Row, op: HistoryOp, sent: &[u16]) {
         let old = self.store.table_mut(table).replace(slot, row);
-        self.record(table, slot, op, sent, Some(&old));
+        self.record(cause, table, slot, op, sent, Some(&old));
         if let Some(undo) = &mut self.undo {
             undo.push(Undo::Replaced { table, slot, row: old });
         }
     }
 
     /// Adds a change to the history: what differs between `old` and the row as it is now.
-    fn record(&mut self, table: usize, slot: u32, op: HistoryOp, sent: &[u16], old: Option<&Row>) {
+    fn record(&mut self, cause: Cause, table: usize, slot: u32, op: HistoryOp, sent: &[u16], old: Option<&Row>) {
         let table = self.store.table(table);
-        let Some(row) = table.row(slot) else { return };
+        // A purged row has no values any more; it is told by those that it had.
+        let Some(row) = (if op == HistoryOp::Purge { old } else { table.row(slot) }) else { return };
         let object = &table.object;
         let mut changes: Vec<(&str, &Value, &Value)> = Vec::new();
         let name = |field: u16| &*object.fields[usize::from(field)].name;
@@ -168,8 +212,12 @@ impl<'a> Writer<'a> {
                 changes.push((name(*field), before, &Value::Null));
             }
         }
-        if op == HistoryOp::Delete {
-            changes.push(("IsDeleted", &Value::Bool(false), &Value::Bool(true)));
+        let was_live = old.is_some_and(|old| old.state == RowState::Live);
+        match op {
+            HistoryOp::Delete => changes.push(("IsDeleted", &Value::Bool(false), &Value::Bool(true))),
+            HistoryOp::Purge if was_live => changes.push(("IsDeleted", &Value::Bool(false), &Value::Bool(true))),
+            HistoryOp::Undelete => changes.push(("IsDeleted", &Value::Bool(true), &Value::Bool(false))),
+            _ => {}
         }
         let key = |number: &u16| {
             let field = &object.fields[usize::from(*number)];
@@ -187,6 +235,7 @@ impl<'a> Writer<'a> {
             id: row.id,
             external_id,
             op,
+            cause: cause.word(),
             sent: &sent,
             changes: &changes,
         });

@@ -1,7 +1,7 @@
 //! Create, update and upsert of one row.
 
 use super::resolve::{Cells, Intent, Members};
-use super::{RowError, Writer, convert};
+use super::{Cause, RowError, Writer, convert};
 use crate::history::HistoryOp;
 use crate::ids::SfId;
 use crate::json::Json;
@@ -119,9 +119,7 @@ impl Writer<'_> {
         key: Option<(u16, Value)>,
     ) -> Result<SfId, RowError> {
         let object = &self.store.table(table).object;
-        if !object.createable {
-            return Err(RowError::new("INSUFFICIENT_ACCESS_OR_READONLY", "insufficient access rights on object id"));
-        }
+        Self::allow(object.createable)?;
         let cells = self.cells(object, members, Intent::Create, key.as_ref().map(|(field, _)| *field))?;
         let cells: Cells = key.into_iter().chain(cells).collect();
         let sent: Vec<u16> = cells.iter().map(|(field, _)| *field).collect();
@@ -137,7 +135,7 @@ impl Writer<'_> {
         self.number(table, &mut row);
         row.shrink();
         let slot = self.insert(table, row);
-        self.record(table, slot, HistoryOp::Create, &sent, None);
+        self.record(Cause::Request, table, slot, HistoryOp::Create, &sent, None);
         Ok(id)
     }
 
@@ -183,10 +181,21 @@ impl Writer<'_> {
         members: &Members<'_>,
         key: Option<(u16, Value)>,
     ) -> Result<(), RowError> {
+        let (row, sent) = self.changed_row(table, slot, members, key)?;
+        self.replace(table, slot, row, HistoryOp::Update, &sent);
+        Ok(())
+    }
+
+    /// The row as an update leaves it, checked, and the fields that were sent.
+    pub(super) fn changed_row(
+        &self,
+        table: usize,
+        slot: u32,
+        members: &Members<'_>,
+        key: Option<(u16, Value)>,
+    ) -> Result<(Row, Vec<u16>), RowError> {
         let object = &self.store.table(table).object;
-        if !object.updateable {
-            return Err(RowError::new("INSUFFICIENT_ACCESS_OR_READONLY", "insufficient access rights on object id"));
-        }
+        Self::allow(object.updateable)?;
         let cells = self.cells(object, members, Intent::Update, key.as_ref().map(|(field, _)| *field))?;
         // The key is what the row was found by: it is sent, and stays in the spelling that the row has.
         let key = key.into_iter().map(|(field, _)| field);
@@ -207,8 +216,7 @@ impl Writer<'_> {
         row.modstamp_ms = row.modified_ms;
         row.modified_by = self.origin.user;
         row.shrink();
-        self.replace(table, slot, row, HistoryOp::Update, &sent);
-        Ok(())
+        Ok((row, sent))
     }
 }
 
@@ -243,7 +251,7 @@ fn check_required(object: &Object, row: &Row, old: Option<&Row>) -> Result<(), R
 }
 
 /// Refuses a row whose unique value another row has.
-fn check_unique(table: &Table, row: &Row, slot: Option<u32>) -> Result<(), RowError> {
+pub(super) fn check_unique(table: &Table, row: &Row, slot: Option<u32>) -> Result<(), RowError> {
     for (number, field) in table.object.fields.iter().enumerate() {
         if !field.unique {
             continue;

@@ -65,6 +65,7 @@ fn summary(object: &Object, version: u32) -> J {
         "updateable": object.updateable,
         "deletable": object.deletable,
         "undeletable": object.deletable,
+        "mergeable": object.field(crate::dml::MASTER_FIELD).is_some(),
         "queryable": object.queryable,
         "retrieveable": object.queryable,
         "searchable": object.queryable,

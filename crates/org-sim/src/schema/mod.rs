@@ -163,7 +163,7 @@ impl Field {
 
     /// True for a lookup whose children must be found when the parent goes.
     pub fn tracks_children(&self) -> bool {
-        self.reference.as_ref().is_some_and(|reference| !reference.to.iter().any(|to| &**to == "User"))
+        self.reference.as_ref().is_some_and(|reference| reference.to.iter().any(|to| &**to != "User"))
     }
 
     /// True when the name ends in `__c`.

@@ -6,8 +6,10 @@
 //! 1. A row's slot is its number less one and never changes; a row is never removed, only marked gone.
 //! 2. An index holds exactly the live rows with a value in its field (and the deleted ones where they hold on to it).
 
+mod bin;
 mod row;
 
+pub use bin::{Binned, Cleared, RecycleBin};
 pub use row::{Row, RowState};
 
 use crate::ids::SfId;
@@ -16,6 +18,7 @@ use crate::value::Value;
 use hashbrown::HashMap;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Rows with one key: nearly always one.
 #[derive(Clone, Debug, PartialEq)]
@@ -90,6 +93,12 @@ impl Table {
     /// The row in a slot.
     pub fn row(&self, slot: u32) -> Option<&Row> {
         self.rows.get(slot as usize).filter(|row| row.state != RowState::Gone)
+    }
+
+    /// Rows that are gone for good and when they were deleted, for lists of deleted rows.
+    pub fn purged(&self) -> impl Iterator<Item = (SfId, i64)> {
+        let gone = self.rows.iter().filter(|row| row.state == RowState::Gone && row.modstamp_ms > 0);
+        gone.map(|row| (row.id, row.modstamp_ms))
     }
 
     /// The slot of an id of this object; none if there never was such a row.
@@ -223,7 +232,10 @@ pub struct Store {
     tables: Vec<Table>,
     by_name: HashMap<Box<str>, usize>,
     by_prefix: HashMap<[u8; 3], usize>,
+    /// For each table, the lookups that point to it: table and field.
+    child_fields: Vec<Arc<[(usize, u16)]>>,
     holds_unique: bool,
+    pub bin: RecycleBin,
 }
 
 impl Store {
@@ -247,6 +259,23 @@ impl Store {
                 self.tables.push(Table::new(object, self.holds_unique));
             }
         }
+        self.child_fields = self.tables.iter().map(|parent| self.find_child_fields(&parent.object.name)).collect();
+    }
+
+    fn find_child_fields(&self, parent: &Arc<str>) -> Arc<[(usize, u16)]> {
+        let fields = self.tables.iter().enumerate().flat_map(|(number, table)| {
+            let fields = table.object.fields.iter().enumerate();
+            fields.map(move |(field, schema)| (number, field as u16, schema))
+        });
+        let points = |field: &Field| {
+            field.tracks_children() && field.reference.as_ref().is_some_and(|reference| reference.to.contains(parent))
+        };
+        fields.filter(|(_, _, field)| points(field)).map(|(table, number, _)| (table, number)).collect()
+    }
+
+    /// The lookups whose live rows are known by their parent in this table: table and field.
+    pub fn child_fields(&self, parent: usize) -> Arc<[(usize, u16)]> {
+        self.child_fields[parent].clone()
     }
 
     /// Removes every row.

@@ -6,5 +6,6 @@ mod collections;
 mod faults;
 mod oauth;
 mod properties;
+mod recycle;
 mod rest;
 mod support;

@@ -3,7 +3,7 @@
 
 use crate::support::config;
 use http::{HeaderMap, Method};
-use org_sim::{HistoryEntry, HistoryOp, Org, Request};
+use org_sim::{HistoryEntry, HistoryOp, Org, OrgConfig, Request};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -16,7 +16,10 @@ enum Step {
     Delete { object: &'static str, rows: Vec<u8>, all_or_none: bool },
     Single { key: u8, text: u8 },
     Parent { row: u8, of: u8 },
-    Wait(u16),
+    Undelete { object: &'static str, row: u8 },
+    Purge { object: &'static str, row: u8, hard: bool },
+    Merge { winner: u8, loser: u8 },
+    Wait(u32),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -31,11 +34,15 @@ fn step() -> impl Strategy<Value = Step> {
             row,
             text
         }),
-        (object, prop::collection::vec(0u8..12, 1..4), any::<bool>())
+        (object.clone(), prop::collection::vec(0u8..12, 1..4), any::<bool>())
             .prop_map(|(object, rows, all_or_none)| Step::Delete { object, rows, all_or_none }),
         (0u8..8, any::<u8>()).prop_map(|(key, text)| Step::Single { key, text }),
         (0u8..12, 0u8..12).prop_map(|(row, of)| Step::Parent { row, of }),
-        any::<u16>().prop_map(Step::Wait),
+        (object.clone(), 0u8..12).prop_map(|(object, row)| Step::Undelete { object, row }),
+        (object, 0u8..12, any::<bool>()).prop_map(|(object, row, hard)| Step::Purge { object, row, hard }),
+        (0u8..12, 0u8..12).prop_map(|(winner, loser)| Step::Merge { winner, loser }),
+        // Up to 46 days: longer than a row stays in the recycle bin.
+        (0u32..4_000_000_000).prop_map(Step::Wait),
     ]
 }
 
@@ -49,7 +56,8 @@ struct World {
 impl World {
     fn new() -> Self {
         let now_ms = 1_800_000_000_000;
-        let mut org = Org::new(config(), "http://org", now_ms).unwrap();
+        let config = OrgConfig { session_timeout_s: 100_000_000, ..config() };
+        let mut org = Org::new(config, "http://org", now_ms).unwrap();
         let mut headers = HeaderMap::new();
         let token = org.log_in(now_ms).unwrap();
         headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
@@ -64,6 +72,13 @@ impl World {
         let answer = self.org.apply(self.now_ms, &request);
         self.answers.push((answer.status, answer.body.clone()));
         serde_json::from_slice(&answer.body).unwrap_or(Value::Null)
+    }
+
+    fn recycle(&mut self, what: &str, body: &Value) {
+        let body = body.to_string().into_bytes();
+        let request = Request::new(&Method::POST, "/_sim", "", &self.headers, &body);
+        let answer = self.org.recycle(self.now_ms, what, &request).unwrap();
+        self.answers.push((answer.status, answer.body));
     }
 
     fn id(&self, object: &str, row: u8) -> String {
@@ -116,6 +131,16 @@ impl World {
                 let (row, of) = (self.id("Account", *row), self.id("Account", *of));
                 self.call(Method::PATCH, &format!("sobjects/Account/{row}"), &json!({ "ParentId": of }));
             }
+            Step::Undelete { object, row } => {
+                self.recycle("undelete", &json!({ "ids": [self.id(object, *row)] }));
+            }
+            Step::Purge { object, row, hard } => {
+                self.recycle("purge", &json!({ "ids": [self.id(object, *row)], "hard": hard }));
+            }
+            Step::Merge { winner, loser } => {
+                let (winner, loser) = (self.id("Account", *winner), self.id("Account", *loser));
+                self.recycle("merge", &json!({ "winner": winner, "losers": [loser], "fields": { "Phone": "9" } }));
+            }
             Step::Wait(ms) => self.now_ms += i64::from(*ms),
         }
     }
@@ -145,10 +170,11 @@ fn replay(history: &[HistoryEntry]) -> Tables {
             assert_eq!(before, change["before"], "{field} of change {}", entry.seq);
             match &change["after"] {
                 Value::Null => row.remove(field),
+                Value::Bool(false) if field == "IsDeleted" => row.remove(field),
                 value => row.insert(field.clone(), value.clone()),
             };
         }
-        if entry.op == HistoryOp::Delete {
+        if entry.op == HistoryOp::Purge {
             tables.remove(&key);
         }
     }
@@ -166,7 +192,8 @@ proptest! {
         }
         let tables = replay(&world.org.changes(0, usize::MAX));
         for object in ["Account", "Order__c", "Line__c"] {
-            let rebuilt: Vec<_> = tables.iter().filter(|((name, _), _)| name == object).map(|(_, row)| row.clone()).collect();
+            let rows = tables.iter().filter(|((name, _), row)| name == object && !row.contains_key("IsDeleted"));
+            let rebuilt: Vec<_> = rows.map(|(_, row)| row.clone()).collect();
             let mut records = world.org.records(object);
             records.sort_by_key(|record| record["Id"].as_str().unwrap().to_owned());
             prop_assert_eq!(rebuilt, records, "{}", object);
