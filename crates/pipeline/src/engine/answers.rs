@@ -7,6 +7,8 @@ use std::time::Duration;
 
 /// The code of a dead letter whose fate the target cannot tell.
 pub const CREATE_UNKNOWN: &str = "PS5510";
+/// The code of a dead letter that the target never answered for and never took.
+pub const NEVER_ANSWERED: &str = "PS5511";
 
 /// What happens with a row.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +23,8 @@ pub enum Verdict {
     Parent(RowError),
     /// It is not known whether it was applied: read it back.
     Suspect,
+    /// It was read back and was not applied.
+    Missing,
     /// Dead letter.
     Dead(RowError),
     /// Send it in a batch of at most half the rows.
@@ -154,7 +158,7 @@ pub fn judge_read_back(rows: usize, answer: &Result<(Vec<ReadBack>, u32), SinkEr
 fn judge_found(found: &ReadBack) -> Verdict {
     match found {
         ReadBack::Applied { id } => Verdict::Applied { id: id.clone() },
-        ReadBack::Missing => Verdict::Return,
+        ReadBack::Missing => Verdict::Missing,
         ReadBack::Unknown => Verdict::Dead(RowError {
             class: ErrorClass::Unknown,
             code: CREATE_UNKNOWN.to_owned(),

@@ -1,6 +1,6 @@
 //! What becomes of a job's rows.
 
-use super::answers::{RouteVerdict, Verdict, judge, judge_read_back};
+use super::answers::{NEVER_ANSWERED, RouteVerdict, Verdict, judge, judge_read_back};
 use super::error::EngineError;
 use super::group::{Event, Group};
 use super::job::{Answer, Batch, JobDone, JobKind, JobRow};
@@ -111,8 +111,9 @@ impl Group {
         if let Some(oldest) = batch.times_ms.iter().min() {
             run.answered(*oldest, now_ms);
         }
-        let well = ok && route_verdict.quota.is_none() && !route_verdict.auth;
-        if well {
+        // A read-back that finds nothing does not say that the target takes writes.
+        let took = kind == JobKind::Send || verdicts.iter().any(|verdict| matches!(verdict, Verdict::Applied { .. }));
+        if ok && took && route_verdict.quota.is_none() && !route_verdict.auth {
             run.succeeded();
         }
         self.judge_route(index, route_verdict, now);
@@ -186,6 +187,7 @@ impl Group {
             }
             Verdict::Return => self.give_back(row, None),
             Verdict::Suspect => self.suspect(index, kind, row, (batch, floor, now)),
+            Verdict::Missing => self.missing(index, row, (company, now), sorted),
             Verdict::Again { error, counts } => self.again(index, row, error, (counts, company, now), sorted),
             Verdict::Parent(error) => self.parent_missing(index, row, error, now, sorted),
             Verdict::Dead(error) if kind == JobKind::ReadBack => {
@@ -292,6 +294,25 @@ impl Group {
             let wait = self.jitter.backoff(&spec, streak);
             self.give_back(row, Some(now + wait));
         }
+    }
+
+    /// It was sent without an answer, and is not there. Once, that was the way's fault; a row to which it happens again while
+    /// others go through may be what breaks the target.
+    fn missing(&mut self, index: usize, row: JobRow, (company, now): (usize, Duration), sorted: &mut Sorted) {
+        let successes = self.routes[index].successes;
+        let history = self.histories.of(row.id);
+        if history.streak == 0 {
+            (history.streak, history.successes) = (1, successes);
+            self.give_back(row, None);
+            return;
+        }
+        let error = RowError {
+            class: ErrorClass::Unknown,
+            code: NEVER_ANSWERED.to_owned(),
+            message: "the target gave no clear answer when it was sent, and does not hold it".to_owned(),
+            fields: Vec::new(),
+        };
+        self.again(index, row, error, (false, company, now), sorted);
     }
 
     /// Remembers that the target may hold the row, and comes back to it after a grace.

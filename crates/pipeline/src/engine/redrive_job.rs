@@ -152,7 +152,7 @@ impl RedriveJob {
             let (verdicts, _) = judge_read_back(1, &answer);
             match verdicts.into_iter().next() {
                 Some(Verdict::Applied { id }) => return self.settle(Outcome::Applied, Some((&batch, id, true))).await,
-                Some(Verdict::Return) => {}
+                Some(Verdict::Missing) => {}
                 Some(Verdict::Dead(error)) => return Err(Stop::Refused(error)),
                 _ => return Ok(self.later(answer.err().map(|error| error.to_string()), false)),
             }
@@ -297,7 +297,9 @@ impl RedriveJob {
                 failed: true,
                 error: answer.err().map(|error| error.to_string()),
             },
-            Verdict::Return | Verdict::Halve => self.later(answer.err().map(|error| error.to_string()), false),
+            Verdict::Return | Verdict::Missing | Verdict::Halve => {
+                self.later(answer.err().map(|error| error.to_string()), false)
+            }
         })
     }
 

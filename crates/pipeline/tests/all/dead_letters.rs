@@ -154,9 +154,12 @@ async fn death_in_a_retry_applies_it_once() {
         run.task.abort();
         let _ = run.task.await;
         let run = world.start();
-        while only(&world).await.status == DlqStatus::Retried {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
+        let decided = async {
+            while only(&world).await.status == DlqStatus::Retried {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(600), decided).await.expect("the retry comes to an end");
         run.stop().await;
         assert_eq!(world.target.values("Item__c", "1"), [Some(1)], "{point:?}");
     }

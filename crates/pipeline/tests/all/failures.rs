@@ -201,13 +201,32 @@ async fn long_outage_makes_no_dead_letters() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn long_silence_makes_no_dead_letters() {
+    let world = World::new(vec![item()]).await;
+    let end = world.append(&[write(1, 1), write(2, 1)]).await;
+    let mut failures = 0;
+    world.target.script(move |_| {
+        failures += 1;
+        (failures <= 100).then_some(Fault::Fail(Unknown, None))
+    });
+    let status = world.run_through(end).await;
+    assert_eq!((status.routes[0].applied, world.dead_letters()), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn row_that_breaks_the_target_is_found_while_others_go_through() {
+    for class in [Transient, Unknown] {
+        break_the_target(class).await;
+    }
+}
+
+async fn break_the_target(class: ErrorClass) {
     let world = World::new(vec![item()]).await;
     let end = world.append(&(0..20).map(|id| write(id, 1)).collect::<Vec<_>>()).await;
     world.target.limits.lock().rows_max = 4;
-    world.target.script(|batch| {
+    world.target.script(move |batch| {
         let breaks = batch.rows.iter().any(|row| text(row.key.as_ref().unwrap()) == "9");
-        breaks.then_some(Fault::Fail(Transient, Some("UNKNOWN_EXCEPTION")))
+        breaks.then_some(Fault::Fail(class, Some("UNKNOWN_EXCEPTION")))
     });
     let mut run = world.start();
     // Only what goes through meanwhile tells that the target itself is well.
