@@ -18,6 +18,8 @@ pub enum Api {
     Query,
     Single,
     Collections,
+    /// Composite, Batch, Graph and Tree as a whole; their parts match as calls of their own.
+    Composite,
 }
 
 impl Api {
@@ -30,6 +32,7 @@ impl Api {
             Api::Query => "query",
             Api::Single => "single",
             Api::Collections => "collections",
+            Api::Composite => "composite",
         }
     }
 }

@@ -24,6 +24,8 @@ pub struct LatencyModel {
     /// Calls for one record.
     pub single: ServiceTime,
     pub collections: ServiceTime,
+    /// Composite, Batch, Graph and Tree, by subrequest or record.
+    pub composite: ServiceTime,
     /// The time varies by this part to either side: 0.2 is ± 20 %.
     pub jitter: f64,
 }
@@ -44,6 +46,7 @@ impl LatencyModel {
             query: time(90.0, 0.075),
             single: time(150.0, 0.0),
             collections: time(120.0, 28.0),
+            composite: time(120.0, 50.0),
             jitter: 0.2,
         }
     }

@@ -119,6 +119,19 @@ impl Limits {
         if long >= self.long_calls_max {
             return Err(Refused::LongCalls);
         }
+        self.admit_more(app, now_ms)?;
+        self.in_flight.insert(request, now_ms);
+        Ok(())
+    }
+
+    /// Counts one more request of a call that is in flight, or refuses it.
+    ///
+    /// # Errors
+    /// `Refused::TotalRequests`.
+    pub fn admit_more(&mut self, app: &str, now_ms: i64) -> Result<(), Refused> {
+        if self.requests.used(now_ms) >= self.requests_max {
+            return Err(Refused::TotalRequests);
+        }
         if let Some(app) = self.apps.get_mut(app) {
             let used = app.rolling.used(now_ms);
             if app.max.is_some_and(|max| used >= max) {
@@ -127,7 +140,6 @@ impl Limits {
             app.rolling.add(now_ms, 1);
         }
         self.requests.add(now_ms, 1);
-        self.in_flight.insert(request, now_ms);
         Ok(())
     }
 

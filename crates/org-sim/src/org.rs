@@ -16,7 +16,7 @@
 
 use crate::answer::{Request, Response};
 use crate::config::OrgConfig;
-use crate::dml::{Origin, Writer};
+use crate::dml::{Origin, Whole, Writer};
 use crate::error::SimError;
 use crate::faults::{Api, Decided, FaultRule, Faults, Refusal, RowFault, Seen, draw, locked};
 use crate::history::{History, HistoryEntry};
@@ -50,6 +50,8 @@ pub struct Org {
     /// How long requests take; may be changed while the org runs.
     pub latency: LatencyModel,
     requests: u64,
+    /// Open while the parts of a composite call stand or fall together.
+    whole: Option<Whole>,
 }
 
 /// An admitted request.
@@ -106,6 +108,7 @@ impl Org {
             base: base.to_owned(),
             latency: config.latency.clone(),
             requests: 0,
+            whole: None,
             config: Arc::new(config),
         })
     }
@@ -153,10 +156,10 @@ impl Org {
 
     /// Does what the request asks for and answers it.
     pub fn finish(&mut self, now_ms: i64, ticket: &Ticket, request: &Request<'_>) -> Response {
-        let response = match &ticket.decided.refuse {
-            Some(refusal) => refusal_response(refusal),
-            None if ticket.decided.cut_before => Response::empty(500),
-            None => rest::call(self, now_ms, ticket, request),
+        let refused = ticket.decided.refuse.is_some();
+        let response = match ticket.decided.cut_before {
+            true if !refused => Response::empty(500),
+            _ => rest::answer(self, now_ms, ticket, request),
         };
         self.abandon(ticket);
         self.with_usage(response, &ticket.caller, now_ms)
@@ -189,6 +192,21 @@ impl Org {
     /// Begins a transaction for whoever.
     pub(crate) fn writer_as<'a>(&'a mut self, origin: Origin<'a>, undoable: bool) -> Writer<'a> {
         Writer::begin(&mut self.store, &mut self.history, &self.config.unverified, origin, undoable)
+            .within(self.whole.as_mut())
+    }
+
+    /// Begins a transaction around all writers until `end_whole`.
+    pub(crate) fn begin_whole(&mut self) {
+        self.whole = Some(Whole::begin(&self.history));
+    }
+
+    /// Ends the transaction around several writers: makes it final, or takes it back.
+    pub(crate) fn end_whole(&mut self, commit: bool) {
+        match self.whole.take() {
+            Some(whole) if commit => whole.commit(&mut self.history),
+            Some(whole) => whole.rollback(&mut self.store, &mut self.history),
+            None => {}
+        }
     }
 
     /// The number of a request that begins now.
@@ -296,7 +314,8 @@ impl Org {
         }
     }
 
-    fn decide(&mut self, plan: &Plan, request: &Request<'_>) -> Decided {
+    /// What the fault rules do to a call, or to a part of one.
+    pub(crate) fn decide(&mut self, plan: &Plan, request: &Request<'_>) -> Decided {
         if self.faults.is_empty() {
             return Decided::default();
         }
@@ -320,6 +339,7 @@ impl Org {
             Api::Query => model.query,
             Api::Single => model.single,
             Api::Collections => model.collections,
+            Api::Composite => model.composite,
         };
         model.time(of, plan.rows, draw(self.config.seed, 0, number, 0))
     }

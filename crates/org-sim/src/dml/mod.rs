@@ -56,6 +56,8 @@ pub struct Unverified {
     pub jwt_expiry_max_s: i64,
     /// Days that a deleted row can be brought back for.
     pub recycle_bin_days: i64,
+    /// Whether each subrequest of a batch counts as an API call, rather than the batch as one.
+    pub batch_subrequests_count: bool,
 }
 
 impl Default for Unverified {
@@ -68,6 +70,7 @@ impl Default for Unverified {
             collections_refuse_whole_call: false,
             jwt_expiry_max_s: 300,
             recycle_bin_days: 15,
+            batch_subrequests_count: true,
         }
     }
 }
@@ -117,6 +120,30 @@ enum Undo {
     Unbinned { number: u64, binned: Binned },
 }
 
+/// A transaction around several writers: what each of them commits can still be taken back together.
+pub struct Whole {
+    mark: Mark,
+    undo: Vec<Undo>,
+}
+
+impl Whole {
+    /// Begins. Until `commit` or `rollback`, every writer must be begun `within` this.
+    pub fn begin(history: &History) -> Self {
+        Self { mark: history.mark(), undo: Vec::new() }
+    }
+
+    /// Makes everything since `begin` final.
+    pub fn commit(self, history: &mut History) {
+        history.commit();
+    }
+
+    /// Takes everything since `begin` back; ids of created rows stay used.
+    pub fn rollback(self, store: &mut Store, history: &mut History) {
+        take_back(store, self.undo);
+        history.rollback(self.mark);
+    }
+}
+
 /// One transaction.
 pub struct Writer<'a> {
     pub store: &'a mut Store,
@@ -126,6 +153,7 @@ pub struct Writer<'a> {
     mark: Mark,
     /// None when the transaction will not be taken back.
     undo: Option<Vec<Undo>>,
+    whole: Option<&'a mut Whole>,
 }
 
 impl<'a> Writer<'a> {
@@ -138,12 +166,25 @@ impl<'a> Writer<'a> {
         undoable: bool,
     ) -> Self {
         let mark = history.mark();
-        Self { store, history, unverified, origin, mark, undo: undoable.then(Vec::new) }
+        Self { store, history, unverified, origin, mark, undo: undoable.then(Vec::new), whole: None }
     }
 
-    /// Makes everything since `begin` final.
+    /// Makes this a part of a larger transaction, if there is one: `commit` then hands over what it takes to undo it.
+    #[must_use]
+    pub fn within(mut self, whole: Option<&'a mut Whole>) -> Self {
+        if whole.is_some() {
+            self.undo.get_or_insert_default();
+        }
+        self.whole = whole;
+        self
+    }
+
+    /// Makes everything since `begin` final, unless the writer is a part of a larger transaction.
     pub fn commit(self) {
-        self.history.commit();
+        match self.whole {
+            Some(whole) => whole.undo.extend(self.undo.unwrap_or_default()),
+            None => self.history.commit(),
+        }
     }
 
     /// Takes everything since `begin` back; ids of created rows stay used.
@@ -152,24 +193,7 @@ impl<'a> Writer<'a> {
     /// When the transaction was not begun as undoable: half of it would stay.
     pub fn rollback(self) {
         let undo = self.undo.expect("only an undoable transaction is rolled back");
-        for step in undo.into_iter().rev() {
-            match step {
-                Undo::Replaced { table, slot, row } => {
-                    self.store.table_mut(table).replace(slot, row);
-                }
-                Undo::Inserted { table, slot } => {
-                    let table = self.store.table_mut(table);
-                    let id = table.row(slot).map(|row| row.id).expect("an inserted row is there until its undo");
-                    let mut gone = Row::new(id, id, 0);
-                    gone.state = RowState::Gone;
-                    table.replace(slot, gone);
-                }
-                Undo::Binned { number } => {
-                    self.store.bin.take(number);
-                }
-                Undo::Unbinned { number, binned } => self.store.bin.put(number, binned),
-            }
-        }
+        take_back(self.store, undo);
         self.history.rollback(self.mark);
     }
 
@@ -239,5 +263,27 @@ impl<'a> Writer<'a> {
             sent: &sent,
             changes: &changes,
         });
+    }
+}
+
+/// Undoes steps, the latest first.
+fn take_back(store: &mut Store, undo: Vec<Undo>) {
+    for step in undo.into_iter().rev() {
+        match step {
+            Undo::Replaced { table, slot, row } => {
+                store.table_mut(table).replace(slot, row);
+            }
+            Undo::Inserted { table, slot } => {
+                let table = store.table_mut(table);
+                let id = table.row(slot).map(|row| row.id).expect("an inserted row is there until its undo");
+                let mut gone = Row::new(id, id, 0);
+                gone.state = RowState::Gone;
+                table.replace(slot, gone);
+            }
+            Undo::Binned { number } => {
+                store.bin.take(number);
+            }
+            Undo::Unbinned { number, binned } => store.bin.put(number, binned),
+        }
     }
 }

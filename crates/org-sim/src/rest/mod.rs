@@ -1,11 +1,12 @@
 //! The REST API: which path means what, and who answers it.
 
 mod collections;
+mod composite;
 mod describe;
 mod single;
 
 use crate::answer::{Request, Response, decoded};
-use crate::faults::{Api, Operation};
+use crate::faults::{Api, Operation, Refusal};
 use crate::json::Json;
 use crate::org::{Org, Ticket};
 use crate::query;
@@ -48,6 +49,12 @@ pub enum Action {
     Create,
     /// Collections, by method.
     Many,
+    /// `/composite`
+    Series,
+    Batch,
+    Graph,
+    Tree,
+    CompositeInfo,
 }
 
 /// A call as its path and body describe it.
@@ -86,7 +93,7 @@ impl Plan {
     /// The records in the body: those of Collections, or the one of a single call.
     pub fn records<'r, 'a>(&self, request: &'r Request<'a>) -> impl Iterator<Item = &'r Json<'a>> + use<'r, 'a> {
         let body = request.json.as_ref().and_then(|json| json.as_ref().ok());
-        let many = self.action == Action::Many;
+        let many = matches!(self.action, Action::Many | Action::Tree);
         let list = body.filter(|_| many).and_then(|body| body.get("records")).and_then(Json::items);
         list.unwrap_or_default().iter().chain(body.filter(|_| !many))
     }
@@ -148,6 +155,8 @@ fn plan(request: &Request<'_>, version: u32, rest: &[&str]) -> Result<Plan, Resp
         ["sobjects"] => (Plan::new(version, Action::DescribeGlobal, Api::Describe), get),
         ["sobjects", rest @ ..] => return object_plan(request, version, rest, get),
         ["composite", "sobjects", rest @ ..] if rest.len() <= 2 => return Ok(many_plan(request, version, rest)),
+        ["composite"] if get => (metadata(Action::CompositeInfo), true),
+        ["composite", rest @ ..] => return composite_plan(request, version, rest),
         _ => return Err(not_found()),
     };
     if allowed { Ok(plan) } else { Err(wrong_method()) }
@@ -204,6 +213,27 @@ fn many_plan(request: &Request<'_>, version: u32, rest: &[&str]) -> Plan {
     plan
 }
 
+fn composite_plan(request: &Request<'_>, version: u32, rest: &[&str]) -> Result<Plan, Response> {
+    let action = match rest {
+        [] => Action::Series,
+        ["batch"] => Action::Batch,
+        ["graph"] => Action::Graph,
+        ["tree", _] => Action::Tree,
+        _ => return Err(not_found()),
+    };
+    if request.method != Method::POST {
+        return Err(wrong_method());
+    }
+    let mut plan = Plan::new(version, action, Api::Composite);
+    plan.rows =
+        request.json.as_ref().and_then(|json| json.as_ref().ok()).map_or(0, |body| composite::size(action, body));
+    if action == Action::Tree {
+        plan.object = rest.get(1).map(|object| (*object).to_owned());
+        plan.operation = Operation::Create;
+    }
+    Ok(plan)
+}
+
 /// The key of each row, for fault rules: the upsert's key, any external id that is sent, or the id.
 pub fn row_keys(store: &Store, plan: &Plan, request: &Request<'_>) -> Vec<String> {
     if let Some(value) = &plan.key_value {
@@ -247,8 +277,17 @@ fn key_of_row(store: &Store, id: &str) -> String {
     key.unwrap_or_else(|| id.to_owned())
 }
 
+/// Answers an admitted call, or a part of one: with its fault if it has one, else by doing what it wants.
+pub fn answer(org: &mut Org, now_ms: i64, ticket: &Ticket, request: &Request<'_>) -> Response {
+    match &ticket.decided.refuse {
+        Some(Refusal::Http { status, code, message }) => Response::error(*status, code, message),
+        Some(Refusal::Html503) => Response::html_503(),
+        None => call(org, now_ms, ticket, request),
+    }
+}
+
 /// Does what an admitted call wants.
-pub fn call(org: &mut Org, now_ms: i64, ticket: &Ticket, request: &Request<'_>) -> Response {
+fn call(org: &mut Org, now_ms: i64, ticket: &Ticket, request: &Request<'_>) -> Response {
     let plan = &ticket.plan;
     let writes = plan.operation != Operation::Read;
     if let (true, Some(Err(error))) = (writes, &request.json) {
@@ -270,6 +309,8 @@ pub fn call(org: &mut Org, now_ms: i64, ticket: &Ticket, request: &Request<'_>) 
         Action::QueryMore => query::more(org, plan, now_ms),
         Action::One | Action::Create => single::call(org, now_ms, ticket, request),
         Action::Many => collections::call(org, now_ms, ticket, request),
+        Action::Series | Action::Batch | Action::Graph | Action::Tree => composite::call(org, now_ms, ticket, request),
+        Action::CompositeInfo => composite::resources(plan.version),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Objects and fields as the org works with them.
 
 pub mod build;
+pub mod children;
 pub mod spec;
 
 use crate::value::Value;
