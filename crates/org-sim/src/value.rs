@@ -20,6 +20,8 @@ pub enum Value {
     Datetime(i64),
     /// Milliseconds since midnight.
     Time(i32),
+    /// An address: its members in the order in which they are written. Never in a cell.
+    Compound(Box<[(&'static str, Value)]>),
 }
 
 /// A decimal number of at most 18 digits, without trailing zeros after the point.
@@ -160,6 +162,18 @@ impl Value {
             Value::Text(text) => write_text(out, text),
             Value::Id(id) => write_text(out, id.as_str()),
             Value::Date(_) | Value::Datetime(_) | Value::Time(_) => write_text(out, &self.to_string()),
+            Value::Compound(members) => {
+                out.push(b'{');
+                for (at, (member, value)) in members.iter().enumerate() {
+                    if at > 0 {
+                        out.push(b',');
+                    }
+                    write_text(out, member);
+                    out.push(b':');
+                    value.write_json(out);
+                }
+                out.push(b'}');
+            }
         }
     }
 }
@@ -186,6 +200,12 @@ impl fmt::Display for Value {
             Value::Time(ms) => {
                 write_clock(f, i64::from(*ms))?;
                 f.write_str("Z")
+            }
+            Value::Compound(members) => {
+                for (at, (_, value)) in members.iter().filter(|(_, value)| !value.is_null()).enumerate() {
+                    write!(f, "{}{value}", if at > 0 { ", " } else { "" })?;
+                }
+                Ok(())
             }
         }
     }

@@ -103,8 +103,15 @@ fn text(field: &Field, value: &str) -> Result<Value, RowError> {
     }
 }
 
+/// Reads `A;B`: each value once, in the order in which the field defines them, unknown ones last.
 fn selected(field: &Field, value: &str) -> Result<Value, RowError> {
-    let chosen: Vec<&str> = value.split(';').map(str::trim).filter(|word| !word.is_empty()).collect();
+    let mut chosen: Vec<&str> = Vec::new();
+    for word in value.split(';').map(str::trim).filter(|word| !word.is_empty()) {
+        if !chosen.contains(&word) && chosen.len() <= SELECTED_MAX {
+            chosen.push(word);
+        }
+    }
+    chosen.sort_by_key(|word| field.values.iter().position(|known| known == word).unwrap_or(usize::MAX));
     if chosen.len() > SELECTED_MAX {
         return Err(RowError::on(
             "TOO_MANY_ENUM_VALUE",
@@ -126,12 +133,131 @@ fn selected(field: &Field, value: &str) -> Result<Value, RowError> {
 
 fn looks_like_email(text: &str) -> bool {
     let Some((local, domain)) = text.rsplit_once('@') else { return false };
-    let good = |part: &str| !part.is_empty() && !part.contains([' ', '@', ',', ';', '<', '>', '"', '\t']);
-    good(local) && good(domain) && !domain.starts_with('.') && !domain.ends_with('.') && domain.contains('.')
+    let sign = |letter: char| letter.is_alphanumeric() || "!#$%&'*/=?^_+-`{|}~.".contains(letter);
+    let dots = |part: &str| part.starts_with('.') || part.ends_with('.') || part.contains("..");
+    let label = |label: &str| {
+        let edge = label.starts_with('-') || label.ends_with('-');
+        !label.is_empty() && !edge && label.chars().all(|letter| letter.is_alphanumeric() || letter == '-')
+    };
+    let local_fits = !local.is_empty() && local.len() <= 64 && !dots(local) && local.chars().all(sign);
+    local_fits && domain.contains('.') && domain.split('.').all(label)
 }
 
 /// Reads the key of an upsert or a relationship from a URL's text; none if it cannot be a value of the field.
 pub fn parse_key(field: &Field, text: &str) -> Option<Value> {
     let json = Json::Text(text.into());
     convert(field, &json).ok().filter(|value| !value.is_null())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::Object;
+    use crate::schema::build::{extend, parse_yaml, standard};
+    use proptest::prelude::*;
+
+    fn object() -> Object {
+        let fields = "
+objects:
+  All__c:
+    fields:
+      Text__c: {length: 5}
+      Long__c: {type: long_text_area, length: 300}
+      Pick__c: {type: picklist, values: [A, B], restricted: true}
+      Many__c: {type: multi_picklist, values: [B, A, C], restricted: true}
+      Any__c: {type: multi_picklist, values: [B, A]}
+      Check__c: {type: checkbox}
+      Int__c: {type: int, precision: 4}
+      Number__c: {type: number, precision: 6, scale: 2}
+      Currency__c: {type: currency}
+      Percent__c: {type: percent}
+      Date__c: {type: date}
+      At__c: {type: datetime}
+      Time__c: {type: time}
+      Email__c: {type: email}
+      Phone__c: {type: phone}
+      Url__c: {type: url}
+      Account__c: {type: lookup, to: Account}
+";
+        let base = extend(&[], &standard().unwrap(), 0).unwrap();
+        extend(&base, &parse_yaml(fields, "test").unwrap(), 0).unwrap().pop().unwrap()
+    }
+
+    /// The stored value as text, or the error's code.
+    fn stored(object: &Object, field: &str, json: &str) -> String {
+        let field = &object.fields[usize::from(object.field(field).unwrap())];
+        match convert(field, &Json::parse(json.as_bytes()).unwrap()) {
+            Ok(Value::Null) => "null".into(),
+            Ok(value) => value.to_string(),
+            Err(error) => {
+                assert_eq!(error.fields, [field.name.to_string()]);
+                error.code.into_owned()
+            }
+        }
+    }
+
+    #[test]
+    fn each_type_takes_its_values_and_refuses_others_with_its_code() {
+        let object = object();
+        let many: Vec<String> = (0..101).map(|n| format!("v{n}")).collect();
+        let many = format!("\"{}\"", many.join(";"));
+        let long = format!("\"{}\"", "é".repeat(301));
+        for (field, json, expected) in [
+            ("Text__c", "\"abcdé\"", "abcdé"),
+            ("Text__c", "\"abcdef\"", "STRING_TOO_LONG"),
+            ("Text__c", "\"\"", "null"),
+            ("Text__c", "1", "JSON_PARSER_ERROR"),
+            ("Long__c", &long, "STRING_TOO_LONG"),
+            ("Pick__c", "\"A\"", "A"),
+            ("Pick__c", "\"D\"", "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST"),
+            ("Many__c", "\" A ;B;A;\"", "B;A"),
+            ("Many__c", "\";\"", "null"),
+            ("Many__c", "\"A;D\"", "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST"),
+            ("Any__c", "\"z;A;y;B\"", "B;A;z;y"),
+            ("Any__c", &many, "TOO_MANY_ENUM_VALUE"),
+            ("Check__c", "true", "true"),
+            ("Check__c", "\"FALSE\"", "false"),
+            ("Check__c", "1", "JSON_PARSER_ERROR"),
+            ("Int__c", "1234", "1234"),
+            ("Int__c", "12345", "NUMBER_OUTSIDE_VALID_RANGE"),
+            ("Int__c", "1.5", "JSON_PARSER_ERROR"),
+            ("Number__c", "1234.565", "1234.57"),
+            ("Number__c", "\"-9999.99\"", "-9999.99"),
+            ("Number__c", "10000", "NUMBER_OUTSIDE_VALID_RANGE"),
+            ("Number__c", "\"x\"", "JSON_PARSER_ERROR"),
+            ("Currency__c", "9999999999999999.99", "9999999999999999.99"),
+            ("Percent__c", "12.5", "12.5"),
+            ("Date__c", "\"2024-02-29\"", "2024-02-29"),
+            ("Date__c", "\"2023-02-29\"", "JSON_PARSER_ERROR"),
+            ("At__c", "\"2024-02-29T01:00:00+01:00\"", "2024-02-29T00:00:00.000+0000"),
+            ("At__c", "\"noon\"", "JSON_PARSER_ERROR"),
+            ("Time__c", "\"13:05:00\"", "13:05:00.000Z"),
+            ("Time__c", "\"24:00:00.000Z\"", "JSON_PARSER_ERROR"),
+            ("Email__c", "\"o'neil+tag@sub.example.co\"", "o'neil+tag@sub.example.co"),
+            ("Phone__c", "\"+44 (0) 20\"", "+44 (0) 20"),
+            ("Url__c", "\"example.com\"", "example.com"),
+            ("Account__c", "\"x\"", "MALFORMED_ID"),
+        ] {
+            assert_eq!(stored(&object, field, json), expected, "{field} {json}");
+        }
+        for bad in ["a", "a@b", "@b.co", "a@.co", "a@b..co", "a b@c.co", "a@b_c.co", ".a@b.co", "a..b@c.co", "a@-b.co"]
+        {
+            assert_eq!(stored(&object, "Email__c", &format!("\"{bad}\"")), "INVALID_EMAIL_ADDRESS", "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_stored_or_refused_and_stored_text_is_stable(field in 0usize..30, text in ".{0,40}") {
+            let object = object();
+            let field = &object.fields[field % object.fields.len()];
+            if let Ok(value) = convert(field, &Json::Text(text.into()))
+                && !value.is_null()
+                && field.kind != Kind::Address
+            {
+                let again = convert(field, &Json::Text(value.to_string().into())).unwrap();
+                prop_assert_eq!(again, value);
+            }
+        }
+    }
 }

@@ -14,6 +14,8 @@ pub use write::Upserted;
 
 use crate::history::{Draft, History, HistoryOp, Mark};
 use crate::ids::SfId;
+use crate::json::Json;
+use crate::schema::Field;
 use crate::store::{Binned, Row, RowState, Store};
 use crate::value::Value;
 use std::borrow::Cow;
@@ -54,6 +56,10 @@ pub struct Unverified {
     pub collections_refuse_whole_call: bool,
     /// How far in the future a JWT may expire, in seconds.
     pub jwt_expiry_max_s: i64,
+    /// Whether white space around text is removed before it is stored.
+    pub text_is_trimmed: bool,
+    /// Whether datetimes are kept to the second only, as audit times always are.
+    pub datetimes_to_the_second: bool,
     /// Days that a deleted row can be brought back for.
     pub recycle_bin_days: i64,
     /// Whether each subrequest of a batch counts as an API call, rather than the batch as one.
@@ -69,6 +75,8 @@ impl Default for Unverified {
             invalid_client_status: 400,
             collections_refuse_whole_call: false,
             jwt_expiry_max_s: 300,
+            text_is_trimmed: false,
+            datetimes_to_the_second: false,
             recycle_bin_days: 15,
             batch_subrequests_count: true,
         }
@@ -197,6 +205,22 @@ impl<'a> Writer<'a> {
         self.history.rollback(self.mark);
     }
 
+    /// Converts what a caller sent for a field, as this org stores it.
+    fn convert(&self, field: &Field, json: &Json<'_>) -> Result<Value, RowError> {
+        let trimmed;
+        let json = match json {
+            Json::Text(text) if self.unverified.text_is_trimmed && text.trim().len() < text.len() => {
+                trimmed = Json::Text(Cow::Borrowed(text.trim()));
+                &trimmed
+            }
+            json => json,
+        };
+        match convert(field, json)? {
+            Value::Datetime(ms) if self.unverified.datetimes_to_the_second => Ok(Value::Datetime(write::seconds(ms))),
+            value => Ok(value),
+        }
+    }
+
     fn insert(&mut self, table: usize, row: Row) -> u32 {
         let slot = self.store.table_mut(table).insert(row);
         if let Some(undo) = &mut self.undo {
@@ -247,8 +271,7 @@ impl<'a> Writer<'a> {
             let field = &object.fields[usize::from(*number)];
             (field.external_id && !row.cell(*number).is_null()).then(|| (&*field.name, row.cell(*number)))
         };
-        let external_id =
-            sent.first().and_then(key).or_else(|| (0..object.fields.len() as u16).find_map(|number| key(&number)));
+        let external_id = sent.first().and_then(key).or_else(|| object.checks.external_id.iter().find_map(key));
         let sent: Vec<&str> = sent.iter().map(|number| name(*number)).collect();
         self.history.append(&Draft {
             at_ms: self.origin.now_ms,

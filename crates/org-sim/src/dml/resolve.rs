@@ -1,6 +1,6 @@
 //! From a JSON record to cells: field names, write permissions, relationships by id and by external id.
 
-use super::{RowError, Writer, convert};
+use super::{RowError, Writer};
 use crate::ids::SfId;
 use crate::json::Json;
 use crate::schema::{Field, Object, Reference};
@@ -54,7 +54,7 @@ impl Writer<'_> {
             }
             let value = match value {
                 Some(value) => value,
-                None => convert(field, json)?,
+                None => self.convert(field, json)?,
             };
             if let (Value::Id(id), Some(reference)) = (&value, &field.reference) {
                 self.check_parent(field, reference, *id)?;
@@ -92,7 +92,7 @@ impl Writer<'_> {
         let Some(key_number) = parent_object.field(key) else { return Err(no_such_column(parent_object, key)) };
         let key_field = &parent_object.fields[usize::from(key_number)];
         if key.eq_ignore_ascii_case("Id") {
-            return convert(field, value);
+            return self.convert(field, value);
         }
         if !key_field.is_key() {
             return Err(RowError::on(
@@ -101,7 +101,7 @@ impl Writer<'_> {
                 &field.name,
             ));
         }
-        let wanted = convert(key_field, value)?;
+        let wanted = self.convert(key_field, value)?;
         let found = self.store.table(parent).find(key_number, &wanted).unwrap_or(&[]);
         let live = |slot: &&u32| self.store.table(parent).row(**slot).is_some_and(|row| row.state == RowState::Live);
         let mut rows = found.iter().filter(live);

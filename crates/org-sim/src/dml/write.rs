@@ -1,11 +1,11 @@
 //! Create, update and upsert of one row.
 
 use super::resolve::{Cells, Intent, Members};
-use super::{Cause, RowError, Writer, convert};
+use super::{Cause, RowError, Writer};
 use crate::history::HistoryOp;
 use crate::ids::SfId;
 use crate::json::Json;
-use crate::schema::{Kind, Object, Storage};
+use crate::schema::{Kind, Object};
 use crate::store::{Row, RowState, Table};
 use crate::value::Value;
 
@@ -94,7 +94,7 @@ impl Writer<'_> {
     pub fn key_of(&self, table: usize, field: u16, members: &Members<'_>) -> Result<Value, RowError> {
         let field = &self.store.table(table).object.fields[usize::from(field)];
         let sent = members.iter().find(|(name, _)| name.eq_ignore_ascii_case(&field.name)).map(|(_, json)| json);
-        let key = convert(field, sent.unwrap_or(&Json::Null))?;
+        let key = self.convert(field, sent.unwrap_or(&Json::Null))?;
         if key.is_null() {
             return Err(RowError::on("MISSING_ARGUMENT", format!("{} not specified", field.name), &field.name));
         }
@@ -140,16 +140,16 @@ impl Writer<'_> {
     }
 
     fn fill_defaults(&self, object: &Object, row: &mut Row) {
-        for (number, field) in object.fields.iter().enumerate() {
-            let number = number as u16;
-            if field.storage != Storage::Cell || !row.cell(number).is_null() {
+        for number in object.checks.defaulted.iter().copied() {
+            let field = &object.fields[usize::from(number)];
+            if !row.cell(number).is_null() {
                 continue;
             }
             if let Some(default) = &field.default {
                 row.set(number, default.clone());
             } else if &*field.name == "OwnerId" {
                 row.set(number, Value::Id(self.origin.user));
-            } else if field.name_field && object.custom() && field.auto_number.is_none() {
+            } else {
                 row.set(number, Value::Text(row.id.as_str().into()));
             }
         }
@@ -157,9 +157,8 @@ impl Writer<'_> {
 
     fn number(&mut self, table: usize, row: &mut Row) {
         let table = self.store.table_mut(table);
-        for (number, field) in table.object.fields.iter().enumerate() {
-            let Some(format) = &field.auto_number else { continue };
-            let number = number as u16;
+        for number in table.object.checks.auto_number.iter().copied() {
+            let Some(format) = &table.object.fields[usize::from(number)].auto_number else { continue };
             let last = match table.last_numbers.iter_mut().find(|(known, _)| *known == number) {
                 Some((_, last)) => {
                     *last += 1;
@@ -227,19 +226,10 @@ pub(super) fn seconds(now_ms: i64) -> i64 {
 
 /// Refuses a row whose required fields are empty; on update only those that were filled before.
 fn check_required(object: &Object, row: &Row, old: Option<&Row>) -> Result<(), RowError> {
-    let missing: Vec<String> = object
-        .fields
-        .iter()
-        .enumerate()
-        .filter(|(number, field)| {
-            let number = *number as u16;
-            field.storage == Storage::Cell
-                && field.required
-                && row.cell(number).is_null()
-                && old.is_none_or(|old| !old.cell(number).is_null())
-        })
-        .map(|(_, field)| field.name.to_string())
-        .collect();
+    let is_missing =
+        |number: &&u16| row.cell(**number).is_null() && old.is_none_or(|old| !old.cell(**number).is_null());
+    let missing = object.checks.required.iter().filter(is_missing);
+    let missing: Vec<String> = missing.map(|number| object.fields[usize::from(*number)].name.to_string()).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -252,11 +242,9 @@ fn check_required(object: &Object, row: &Row, old: Option<&Row>) -> Result<(), R
 
 /// Refuses a row whose unique value another row has.
 pub(super) fn check_unique(table: &Table, row: &Row, slot: Option<u32>) -> Result<(), RowError> {
-    for (number, field) in table.object.fields.iter().enumerate() {
-        if !field.unique {
-            continue;
-        }
-        let found = table.find(number as u16, row.cell(number as u16)).unwrap_or(&[]);
+    for number in table.object.checks.unique.iter().copied() {
+        let field = &table.object.fields[usize::from(number)];
+        let found = table.find(number, row.cell(number)).unwrap_or(&[]);
         if let Some(other) = found.iter().find(|other| Some(**other) != slot).and_then(|other| table.row(*other)) {
             return Err(RowError::on(
                 "DUPLICATE_VALUE",

@@ -248,7 +248,7 @@ fn days(field: &Field, path: BoundPath, op: Op, from: i32, count: i32, now_ms: i
 }
 
 fn not_long(field: &Field) -> Result<(), BindError> {
-    if field.long {
+    if !field.filterable() {
         return Err(wrong("INVALID_FIELD", format!("field '{}' can not be filtered in a query call", field.name)));
     }
     Ok(())

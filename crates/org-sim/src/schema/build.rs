@@ -1,7 +1,7 @@
 //! From YAML's objects to working ones: defaults filled in, contradictions refused.
 
 use super::spec::{FieldSpec, FieldType, NameSpec, ObjectSpec, ObjectsSpec, OnDelete, Targets};
-use super::{Field, Kind, NumberFormat, Object, Reference, Storage};
+use super::{Checks, Field, Kind, NumberFormat, Object, Reference, Storage, compound};
 use crate::error::SimError;
 use crate::ids::SfId;
 use crate::value::{Decimal, Value, parse_date, parse_datetime};
@@ -10,6 +10,15 @@ use std::sync::Arc;
 
 /// Fields per object, as the number of a field is kept in 16 bits; Salesforce allows 900 at most.
 const FIELDS_MAX: usize = 4000;
+
+/// Fields that stand for their record, by name.
+const NAME_FIELDS: [&str; 5] = ["Name", "CaseNumber", "OrderNumber", "OrderItemNumber", "Subject"];
+
+/// External ids per object.
+const EXTERNAL_IDS_MAX: usize = 25;
+
+/// Masters per object.
+const DETAILS_MAX: usize = 2;
 
 /// Reads objects from YAML.
 ///
@@ -67,8 +76,16 @@ fn check_targets(objects: &[Object]) -> Result<(), SimError> {
 }
 
 fn add_fields(object: &mut Object, spec: &ObjectSpec, now_ms: i64) -> Result<(), SimError> {
-    for (name, spec) in &spec.fields.0 {
-        let field = new_field(&object.name, name, spec)?;
+    let person = |field: &Field| field.storage == Storage::PersonName;
+    for (name, spec) in &compound::with_parts(&spec.fields) {
+        let mut field = new_field(&object.name, name, spec)?;
+        if let Some(when) = &spec.true_when {
+            let place = || format!("{}.{name}", object.name);
+            let from = object.field(&when.field);
+            let from =
+                from.ok_or_else(|| SimError::definition(place(), format!("there is no {} before it", when.field)))?;
+            field.true_when = Some((from, when.values.clone()));
+        }
         match object.field(name) {
             None => {
                 object.push(field);
@@ -83,6 +100,19 @@ fn add_fields(object: &mut Object, spec: &ObjectSpec, now_ms: i64) -> Result<(),
                     ));
                 }
             }
+        }
+    }
+    if object.fields.iter().any(person) {
+        for field in object.fields.iter_mut().filter(|field| compound::is_name_part(&field.name)) {
+            field.compound = Some("Name".into());
+        }
+    }
+    for (count, max, what) in [
+        (object.checks.external_id.len(), EXTERNAL_IDS_MAX, "external ids"),
+        (object.fields.iter().filter(|field| field.is_detail()).count(), DETAILS_MAX, "master-detail fields"),
+    ] {
+        if count > max {
+            return Err(SimError::definition(&*object.name, format!("more than {max} {what}")));
         }
     }
     if object.fields.len() > FIELDS_MAX {
@@ -112,6 +142,8 @@ fn new_object(known: &[Object], name: &str, spec: &ObjectSpec, now_ms: i64) -> R
         deletable: spec.deletable.unwrap_or(true),
         queryable: spec.queryable.unwrap_or(true),
         fields: Vec::new(),
+        compounds: Vec::new(),
+        checks: Checks::default(),
         changed_ms: now_ms,
         by_name: HashMap::new(),
         by_relationship: HashMap::new(),
@@ -120,7 +152,7 @@ fn new_object(known: &[Object], name: &str, spec: &ObjectSpec, now_ms: i64) -> R
     object.push(system("IsDeleted", Kind::Boolean, Storage::IsDeleted));
     let is_detail = spec.fields.0.iter().any(|(_, field)| field.kind == FieldType::MasterDetail);
     let has_owner = spec.fields.0.iter().any(|(field, _)| field == "OwnerId");
-    if !is_detail && !has_owner && name != "User" {
+    if spec.owner.unwrap_or(!is_detail && name != "User") && !has_owner {
         let mut owner = system("OwnerId", Kind::Reference, Storage::Cell);
         owner.reference = Some(to_user("Owner"));
         (owner.createable, owner.updateable) = (true, true);
@@ -192,6 +224,8 @@ fn system(name: &str, kind: Kind, storage: Storage) -> Field {
         auto_number: None,
         name_field: false,
         long: false,
+        compound: None,
+        true_when: None,
     }
 }
 
@@ -214,13 +248,22 @@ fn new_field(object: &str, name: &str, spec: &FieldSpec) -> Result<Field, SimErr
     if kind.is_number() && (precision == 0 || precision > 18 || scale > precision) {
         return wrong("precision must be 1 to 18 and not below scale");
     }
-    let read_only = spec.kind == FieldType::AutoNumber || spec.kind == FieldType::PersonName;
+    if spec.true_when.is_some() && kind != Kind::Boolean {
+        return wrong("only a checkbox has `true_when`");
+    }
+    let read_only = matches!(spec.kind, FieldType::AutoNumber | FieldType::PersonName | FieldType::Address)
+        || spec.true_when.is_some();
     let detail = spec.kind == FieldType::MasterDetail;
     let mut field = Field {
         name: name.into(),
         label: spec.label.clone().unwrap_or_else(|| label_of(name)),
         kind,
-        storage: if spec.kind == FieldType::PersonName { Storage::PersonName } else { Storage::Cell },
+        storage: match spec.kind {
+            FieldType::PersonName => Storage::PersonName,
+            FieldType::Address => Storage::Address,
+            _ if spec.true_when.is_some() => Storage::Listed,
+            _ => Storage::Cell,
+        },
         length,
         precision: if kind.is_number() { precision } else { 0 },
         scale: if kind.is_number() && kind != Kind::Int { scale } else { 0 },
@@ -236,8 +279,10 @@ fn new_field(object: &str, name: &str, spec: &FieldSpec) -> Result<Field, SimErr
         createable: spec.createable.unwrap_or(!read_only),
         updateable: spec.updateable.unwrap_or(!read_only && (!detail || spec.reparentable)),
         auto_number: None,
-        name_field: name == "Name" || name == "CaseNumber",
+        name_field: NAME_FIELDS.contains(&name),
         long: spec.kind == FieldType::LongTextArea,
+        compound: None,
+        true_when: None,
     };
     if spec.kind == FieldType::AutoNumber {
         field.auto_number = Some(number_format(&place, spec.format.as_deref().unwrap_or("{00000000}"))?);
@@ -268,6 +313,7 @@ fn kind_and_length(spec: &FieldSpec) -> (Kind, u32) {
         FieldType::Lookup | FieldType::MasterDetail => (Kind::Reference, 18),
         FieldType::AutoNumber => (Kind::Text, length(30)),
         FieldType::PersonName => (Kind::Text, length(121)),
+        FieldType::Address => (Kind::Address, 0),
     }
 }
 
@@ -298,6 +344,7 @@ fn reference(place: &str, name: &str, spec: &FieldSpec) -> Result<Option<Referen
 fn default_value(place: &str, field: &Field, spec: &FieldSpec) -> Result<Option<Value>, SimError> {
     use serde_json::Value as J;
     let value = match (&spec.default, field.kind) {
+        (None, Kind::Boolean) if spec.true_when.is_some() => return Ok(None),
         (None, Kind::Boolean) => Value::Bool(false),
         (None, _) => return Ok(None),
         (Some(J::Bool(value)), Kind::Boolean) => Value::Bool(*value),

@@ -25,6 +25,10 @@ pub fn name(child: &Object, field: &Field) -> Option<String> {
     {
         return (!name.is_empty()).then(|| (*name).to_owned());
     }
+    // What became of a merged or converted row is no relationship of its parent.
+    if &*field.name == crate::dml::MASTER_FIELD || field.name.starts_with("Converted") {
+        return None;
+    }
     let plural: String =
         child.plural.chars().filter(|letter| letter.is_ascii_alphanumeric() || *letter == '_').collect();
     if !field.custom() {

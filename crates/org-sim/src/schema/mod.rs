@@ -2,6 +2,7 @@
 
 pub mod build;
 pub mod children;
+pub mod compound;
 pub mod spec;
 
 use crate::value::Value;
@@ -29,6 +30,7 @@ pub enum Kind {
     Phone,
     Url,
     Reference,
+    Address,
 }
 
 impl Kind {
@@ -52,6 +54,7 @@ impl Kind {
             Kind::Phone => "phone",
             Kind::Url => "url",
             Kind::Reference => "reference",
+            Kind::Address => "address",
         }
     }
 
@@ -65,6 +68,7 @@ impl Kind {
             Kind::Date => "xsd:date",
             Kind::Datetime => "xsd:dateTime",
             Kind::Time => "xsd:time",
+            Kind::Address => "urn:address",
             _ => "xsd:string",
         }
     }
@@ -93,8 +97,12 @@ pub enum Storage {
     LastModifiedDate,
     LastModifiedById,
     SystemModstamp,
-    /// Made of `FirstName` and `LastName`.
+    /// Made of `FirstName`, `LastName` and the other parts of a name.
     PersonName,
+    /// Made of the parts of an address.
+    Address,
+    /// True while another field has one of the values in `Field::true_when`.
+    Listed,
     /// A cell of the row.
     Cell,
 }
@@ -149,6 +157,10 @@ pub struct Field {
     pub auto_number: Option<NumberFormat>,
     pub name_field: bool,
     pub long: bool,
+    /// The compound field that this is a part of.
+    pub compound: Option<Arc<str>>,
+    /// For `Storage::Listed`: the number of a field before this one and the values that make this true.
+    pub true_when: Option<(u16, Vec<String>)>,
 }
 
 impl Field {
@@ -167,10 +179,39 @@ impl Field {
         self.reference.as_ref().is_some_and(|reference| reference.to.iter().any(|to| &**to != "User"))
     }
 
-    /// True when the name ends in `__c`.
+    /// True when the name ends in `__c`, or in `__s` as the parts of custom compounds do.
     pub fn custom(&self) -> bool {
-        self.name.ends_with("__c")
+        self.name.ends_with("__c") || self.name.ends_with("__s")
     }
+
+    /// True for a master-detail field.
+    pub fn is_detail(&self) -> bool {
+        self.reference.as_ref().is_some_and(|reference| reference.master_detail)
+    }
+
+    /// True when a query may filter and order by it.
+    pub fn filterable(&self) -> bool {
+        !self.long && self.kind != Kind::Address
+    }
+}
+
+/// A compound field and the fields that it is made of.
+#[derive(Clone, Debug)]
+pub struct Compound {
+    pub field: u16,
+    /// The member's name in the compound's JSON and the number of its field, in the order in which they are written.
+    pub parts: Vec<(&'static str, u16)>,
+}
+
+/// Numbers of the fields that a write has something to do with even when they are not sent.
+#[derive(Clone, Debug, Default)]
+pub struct Checks {
+    pub required: Vec<u16>,
+    pub unique: Vec<u16>,
+    pub auto_number: Vec<u16>,
+    /// Fields that a new row gets a value for.
+    pub defaulted: Vec<u16>,
+    pub external_id: Vec<u16>,
 }
 
 /// An object.
@@ -186,6 +227,10 @@ pub struct Object {
     pub queryable: bool,
     /// In describe's order; a field never moves, new ones are added at the end.
     pub fields: Vec<Field>,
+    /// The addresses.
+    pub compounds: Vec<Compound>,
+    /// Numbers of the fields that every write looks at.
+    pub checks: Checks,
     /// When a field was last added, Unix milliseconds.
     pub changed_ms: i64,
     by_name: HashMap<Box<str>, u16>,
@@ -213,7 +258,33 @@ impl Object {
             self.by_relationship.insert(relationship.to_ascii_lowercase().into(), number);
             self.by_relationship.insert(relationship.into(), number);
         }
+        let text_name = field.name_field && self.custom() && field.auto_number.is_none();
+        let cell = field.storage == Storage::Cell;
+        for (wanted, list) in [
+            (cell && field.required, &mut self.checks.required),
+            (field.unique, &mut self.checks.unique),
+            (field.auto_number.is_some(), &mut self.checks.auto_number),
+            (cell && (field.default.is_some() || &*field.name == "OwnerId" || text_name), &mut self.checks.defaulted),
+            (field.external_id, &mut self.checks.external_id),
+        ] {
+            if wanted {
+                list.push(number);
+            }
+        }
+        if field.storage == Storage::Address {
+            let members = compound::address_members(&field.name).into_iter();
+            let parts: Vec<_> = members.filter_map(|(member, name)| Some((member, self.field(&name)?))).collect();
+            for (_, part) in &parts {
+                self.fields[usize::from(*part)].compound = Some(field.name.clone());
+            }
+            self.compounds.push(Compound { field: number, parts });
+        }
         self.fields.push(field);
+    }
+
+    /// The parts of a compound; empty for any other field.
+    pub fn parts(&self, field: u16) -> &[(&'static str, u16)] {
+        self.compounds.iter().find(|compound| compound.field == field).map_or(&[], |compound| &compound.parts)
     }
 
     /// True when the name ends in `__c`.

@@ -87,6 +87,8 @@ pub struct ObjectSpec {
     pub updateable: Option<bool>,
     pub deletable: Option<bool>,
     pub queryable: Option<bool>,
+    /// Whether records have an owner; by default those that are not details have one.
+    pub owner: Option<bool>,
     /// Fields by API name. The system fields (`Id`, `CreatedDate`, …) are always there.
     pub fields: Ordered<FieldSpec>,
 }
@@ -128,6 +130,8 @@ pub enum FieldType {
     AutoNumber,
     /// First and last name together, read only (Contact, Lead, User).
     PersonName,
+    /// Street, city and so on together, read only; the parts are added as fields of their own.
+    Address,
 }
 
 /// What becomes of the children when their parent is deleted.
@@ -149,6 +153,14 @@ pub enum OnDelete {
 pub enum Targets {
     One(String),
     Several(Vec<String>),
+}
+
+/// What makes a read-only checkbox true.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TrueWhen {
+    pub field: String,
+    pub values: Vec<String>,
 }
 
 /// A field.
@@ -189,4 +201,6 @@ pub struct FieldSpec {
     pub updateable: Option<bool>,
     /// Auto-number format such as `C-{000000}`.
     pub format: Option<String>,
+    /// Checkbox only, read only then: true while another field, defined before it, has one of these values.
+    pub true_when: Option<TrueWhen>,
 }

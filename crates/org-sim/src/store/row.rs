@@ -1,6 +1,7 @@
 //! One row.
 
 use crate::ids::SfId;
+use crate::schema::compound::NAME_PARTS;
 use crate::schema::{Object, Storage};
 use crate::value::Value;
 use std::borrow::Cow;
@@ -98,15 +99,27 @@ impl Row {
             Storage::LastModifiedById => Value::Id(self.modified_by),
             Storage::SystemModstamp => Value::Datetime(self.modstamp_ms),
             Storage::PersonName => self.person_name(object),
+            Storage::Address => self.address(object, field),
+            Storage::Listed => Value::Bool(self.is_listed(object, field)),
         })
     }
 
-    fn person_name(&self, object: &Object) -> Value {
-        let part = |name: &str| object.field(name).and_then(|field| self.cell(field).text());
-        match (part("FirstName"), part("LastName")) {
-            (None, None) => Value::Null,
-            (Some(one), None) | (None, Some(one)) => Value::Text(one.into()),
-            (Some(first), Some(last)) => Value::Text(format!("{first} {last}").into()),
+    fn address(&self, object: &Object, field: u16) -> Value {
+        let parts = object.parts(field);
+        if parts.iter().all(|(_, part)| self.cell(*part).is_null()) {
+            return Value::Null;
         }
+        Value::Compound(parts.iter().map(|(member, part)| (*member, self.cell(*part).clone())).collect())
+    }
+
+    fn is_listed(&self, object: &Object, field: u16) -> bool {
+        let Some((from, values)) = &object.fields[usize::from(field)].true_when else { return false };
+        self.cell(*from).text().is_some_and(|text| values.iter().any(|value| value == text))
+    }
+
+    fn person_name(&self, object: &Object) -> Value {
+        let part = |name: &&str| object.field(name).and_then(|field| self.cell(field).text());
+        let name = NAME_PARTS.iter().filter_map(part).collect::<Vec<_>>().join(" ");
+        if name.is_empty() { Value::Null } else { Value::Text(name.into()) }
     }
 }
