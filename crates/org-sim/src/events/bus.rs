@@ -1,0 +1,241 @@
+//! The event bus: gives events their replay ids and keeps them for a time.
+//!
+//! ```text
+//! replay ids:   … trimmed │ 1003  1004  1006 │ 1007 …
+//!                         └ earliest         └ last issued
+//! ```
+//!
+//! Invariants:
+//! 1. Replay ids rise and leave gaps; none is issued twice, not even after a reset.
+//! 2. A replay id is valid while its event is kept. What is told as the latest id stays valid as long as an event would.
+
+use super::config::EventsConfig;
+use super::feed::Fresh;
+use std::collections::VecDeque;
+
+/// Bytes that an event takes beside its payload, roughly.
+const EVENT_BYTES: usize = 200;
+
+/// Latest ids of quiet times that are kept.
+const MARKS_MAX: usize = 512;
+
+/// A quiet bus issues a new latest id after this time, so that a follower's id does not age out.
+const MARK_AFTER_MS: i64 = 3_600_000;
+
+/// An event on the bus.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    pub replay: u64,
+    pub event: Fresh,
+}
+
+/// A count over a span of time that rolls.
+#[derive(Clone, Debug)]
+pub struct Window {
+    span_ms: i64,
+    max: u64,
+    used: u64,
+    /// Minute and count, oldest first.
+    minutes: VecDeque<(i64, u64)>,
+}
+
+impl Window {
+    /// Nothing used yet.
+    pub fn new(span_ms: i64, max: u64) -> Self {
+        Self { span_ms, max, used: 0, minutes: VecDeque::new() }
+    }
+
+    /// What may still be used. A use counts until its whole minute has left the span.
+    pub fn left(&mut self, now_ms: i64) -> u64 {
+        while let Some((minute, count)) = self.minutes.front().copied() {
+            if (minute + 1) * 60_000 + self.span_ms > now_ms {
+                break;
+            }
+            self.used -= count;
+            self.minutes.pop_front();
+        }
+        self.max.saturating_sub(self.used)
+    }
+
+    /// Uses `count`.
+    pub fn take(&mut self, now_ms: i64, count: u64) {
+        self.used += count;
+        let minute = now_ms.div_euclid(60_000);
+        match self.minutes.back_mut() {
+            Some((last, known)) if *last >= minute => *known += count,
+            _ => self.minutes.push_back((minute, count)),
+        }
+    }
+
+    /// Maximum, and what was used of it.
+    pub fn figures(&mut self, now_ms: i64) -> (u64, u64) {
+        self.left(now_ms);
+        (self.max, self.used)
+    }
+
+    /// Sets the maximum.
+    pub fn set_max(&mut self, max: u64) {
+        self.max = max;
+    }
+}
+
+/// The bus of an org.
+#[derive(Debug)]
+pub struct Bus {
+    log: VecDeque<Stored>,
+    bytes: usize,
+    bytes_max: usize,
+    retention_ms: i64,
+    last: u64,
+    last_ms: i64,
+    /// Ids that were told as the latest while nothing came, and when.
+    marks: VecDeque<(u64, i64)>,
+    /// Events that become visible later, and when.
+    late: Vec<(i64, Fresh)>,
+    pub delivered: Window,
+    pub published: Window,
+    /// Events that went before their time, for want of memory.
+    pub dropped: u64,
+    /// Events that a fault rule swallowed.
+    pub lost: u64,
+    pub resets: u64,
+}
+
+impl Bus {
+    /// An empty bus.
+    pub fn new(config: &EventsConfig, delivered_max: u64, published_max: u64, now_ms: i64) -> Self {
+        let mut bus = Self {
+            log: VecDeque::new(),
+            bytes: 0,
+            bytes_max: config.memory_bytes_max,
+            retention_ms: i64::from(config.retention_h) * 3_600_000,
+            // As high as the ids of orgs that have lived for a while.
+            last: 5_936_368,
+            last_ms: now_ms,
+            marks: VecDeque::new(),
+            late: Vec::new(),
+            delivered: Window::new(86_400_000, delivered_max),
+            published: Window::new(3_600_000, published_max),
+            dropped: 0,
+            lost: 0,
+            resets: 0,
+        };
+        bus.marks.push_back((bus.last, now_ms));
+        bus
+    }
+
+    /// Adds an event; its replay id.
+    pub fn put(&mut self, event: Fresh, now_ms: i64) -> u64 {
+        // Steps of one to three, so that nobody takes the ids for contiguous.
+        self.last += 1 + xxhash_rust::xxh3::xxh3_64(&self.last.to_le_bytes()) % 3;
+        self.last_ms = now_ms;
+        self.bytes += event.payload.len() + EVENT_BYTES;
+        self.log.push_back(Stored { replay: self.last, event });
+        self.trim(now_ms);
+        self.last
+    }
+
+    /// Keeps an event back until `at_ms`.
+    pub fn put_late(&mut self, event: Fresh, at_ms: i64) {
+        self.late.push((at_ms, event));
+    }
+
+    /// Events that were kept back and whose time has come.
+    pub fn due(&mut self, now_ms: i64) -> Vec<Fresh> {
+        let mut due: Vec<(i64, Fresh)> = self.late.extract_if(.., |(at, _)| *at <= now_ms).collect();
+        due.sort_by_key(|(at, _)| *at);
+        due.into_iter().map(|(_, event)| event).collect()
+    }
+
+    /// When the next event that is kept back becomes visible.
+    pub fn next_due(&self) -> Option<i64> {
+        self.late.iter().map(|(at, _)| *at).min()
+    }
+
+    /// Removes what is too old or too much.
+    pub fn trim(&mut self, now_ms: i64) {
+        let oldest = now_ms - self.retention_ms;
+        while let Some(front) = self.log.front() {
+            let expired = front.event.at_ms <= oldest;
+            if !expired && self.bytes <= self.bytes_max {
+                break;
+            }
+            self.dropped += u64::from(!expired);
+            self.bytes -= front.event.payload.len() + EVENT_BYTES;
+            self.log.pop_front();
+        }
+        while self.marks.front().is_some_and(|(_, at)| *at <= oldest) || self.marks.len() > MARKS_MAX {
+            self.marks.pop_front();
+        }
+    }
+
+    /// The newest id, for a follower to resume from.
+    pub fn latest(&mut self, now_ms: i64) -> u64 {
+        if now_ms - self.last_ms >= MARK_AFTER_MS {
+            self.last += 1;
+            self.last_ms = now_ms;
+            self.marks.push_back((self.last, now_ms));
+            self.trim(now_ms);
+        }
+        self.last
+    }
+
+    /// The id before the first event that is kept.
+    pub fn before_earliest(&self) -> u64 {
+        self.log.front().map_or(self.last, |front| front.replay - 1)
+    }
+
+    /// Whether a follower may resume after this id.
+    pub fn is_valid(&self, replay: u64) -> bool {
+        let known = self.log.binary_search_by_key(&replay, |stored| stored.replay);
+        known.is_ok() || self.marks.iter().any(|(mark, _)| *mark == replay)
+    }
+
+    /// The events after an id, in order.
+    pub fn after(&self, replay: u64) -> impl Iterator<Item = &Stored> {
+        let from = self.log.partition_point(|stored| stored.replay <= replay);
+        self.log.range(from..)
+    }
+
+    /// How many events are kept, and their bytes.
+    pub fn size(&self) -> (usize, usize) {
+        (self.log.len(), self.bytes)
+    }
+
+    /// Loses everything, as when an org moves to another instance: no id from before is valid.
+    pub fn reset(&mut self, now_ms: i64) {
+        self.log.clear();
+        self.marks.clear();
+        self.late.clear();
+        self.bytes = 0;
+        self.resets += 1;
+        self.last += 1_000_000;
+        self.last_ms = now_ms;
+        self.marks.push_back((self.last, now_ms));
+    }
+
+    /// Ends the time of every event that is kept.
+    pub fn expire(&mut self, now_ms: i64) {
+        self.log.clear();
+        self.marks.clear();
+        self.bytes = 0;
+        self.last += 1;
+        self.last_ms = now_ms;
+        self.marks.push_back((self.last, now_ms));
+    }
+}
+
+/// A replay id as the Pub/Sub API has it: ten bytes.
+pub fn replay_bytes(replay: u64) -> [u8; 10] {
+    let mut bytes = [0; 10];
+    bytes[..8].copy_from_slice(&replay.to_be_bytes());
+    bytes
+}
+
+/// Reads a replay id; none for bytes that the bus never issues.
+pub fn parse_replay(bytes: &[u8]) -> Option<u64> {
+    match bytes.split_at_checked(8)? {
+        (number, [0, 0]) => Some(u64::from_be_bytes(number.try_into().ok()?)),
+        _ => None,
+    }
+}

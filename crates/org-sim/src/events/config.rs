@@ -1,0 +1,96 @@
+//! Settings of events, and channels as they are written in YAML.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Settings of change events, platform events and their bus.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct EventsConfig {
+    /// Hours for which events are kept.
+    pub retention_h: u32,
+    /// Bytes of events in memory; the oldest go first and are counted as dropped.
+    pub memory_bytes_max: usize,
+    /// Whether the org has bought the add-on: more events, and no limit of the entities.
+    pub add_on: bool,
+    /// Events delivered in 24 hours to all subscribers together; overrides the edition's.
+    pub delivered_max: Option<u64>,
+    /// Platform events published in an hour; overrides the edition's.
+    pub published_max: Option<u64>,
+    /// Changes in one transaction beyond which only an overflow is told.
+    pub overflow_changes: u64,
+    /// Bytes of an event beyond which only a gap is told.
+    pub event_bytes_max: usize,
+    /// Whether the same change to several records of a transaction becomes one event.
+    pub merge: bool,
+    /// Whether changed long text comes as a diff.
+    pub diffs: bool,
+    /// Seconds between the events without content of a subscription that waits; Salesforce's promise is 270 at most.
+    pub keepalive_s: u64,
+    /// Seconds in which a subscriber that has got all it asked for must ask for more.
+    pub credit_s: u64,
+    /// Seconds in which a publisher's stream must publish again.
+    pub publish_idle_s: u64,
+    /// Seconds that a CometD connect waits for an event.
+    pub connect_s: u64,
+}
+
+impl Default for EventsConfig {
+    fn default() -> Self {
+        Self {
+            retention_h: 72,
+            memory_bytes_max: 256 * 1024 * 1024,
+            add_on: false,
+            delivered_max: None,
+            published_max: None,
+            overflow_changes: 100_000,
+            event_bytes_max: 1_000_000,
+            merge: true,
+            diffs: true,
+            keepalive_s: 60,
+            credit_s: 60,
+            publish_idle_s: 70,
+            connect_s: 110,
+        }
+    }
+}
+
+/// A channel: `ChangeEvents`, or one of its own whose name ends in `__chn`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChannelSpec {
+    /// Objects whose changes the channel carries, or platform events; never both.
+    pub members: Vec<MemberSpec>,
+}
+
+/// A member of a channel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum MemberSpec {
+    Name(String),
+    Full(FullMember),
+}
+
+/// A member with more to say of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FullMember {
+    /// The object or the platform event.
+    pub entity: String,
+    /// Fields whose value comes with every update and delete, at most ten.
+    #[serde(default)]
+    pub enrich: Vec<String>,
+    /// Only events that meet this condition: `= != < > <= >= LIKE AND OR`, parentheses.
+    #[serde(default)]
+    pub filter: Option<String>,
+}
+
+impl MemberSpec {
+    /// The member in full.
+    pub fn full(&self) -> FullMember {
+        match self {
+            MemberSpec::Name(entity) => FullMember { entity: entity.clone(), ..FullMember::default() },
+            MemberSpec::Full(member) => member.clone(),
+        }
+    }
+}
