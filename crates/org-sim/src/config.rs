@@ -2,6 +2,7 @@
 
 use crate::dml::Unverified;
 use crate::error::SimError;
+use crate::events::EventsConfig;
 use crate::faults::FaultRule;
 use crate::latency::LatencyModel;
 use crate::schema::spec::ObjectsSpec;
@@ -150,6 +151,7 @@ pub struct OrgConfig {
     /// Seed of jitter and fractions.
     pub seed: u64,
     pub history: HistoryConfig,
+    pub events: EventsConfig,
     pub unverified: Unverified,
     /// Seconds before a listening connection without traffic is closed.
     pub idle_connection_s: u64,
@@ -172,6 +174,7 @@ impl Default for OrgConfig {
             faults: Vec::new(),
             seed: 1,
             history: HistoryConfig::default(),
+            events: EventsConfig::default(),
             unverified: Unverified::default(),
             idle_connection_s: 300,
         }

@@ -70,6 +70,7 @@ fn route(shared: &Shared, request: &Request<'_>) -> Result<Response, SimError> {
             done()
         }
         ("GET", ["records", object]) => records(&org, object, request),
+        (_, ["events", rest @ ..]) => crate::events::control::handle(&mut org, request, rest, now),
         ("POST", ["reset"]) => {
             org.reset(now)?;
             done()

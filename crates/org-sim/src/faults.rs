@@ -20,6 +20,12 @@ pub enum Api {
     Collections,
     /// Composite, Batch, Graph and Tree as a whole; their parts match as calls of their own.
     Composite,
+    /// Change events and platform events on their way to the bus; only rules that say so look at them.
+    Events,
+    /// Calls of the Pub/Sub API.
+    Pubsub,
+    /// Bayeux messages.
+    Cometd,
 }
 
 impl Api {
@@ -33,6 +39,9 @@ impl Api {
             Api::Single => "single",
             Api::Collections => "collections",
             Api::Composite => "composite",
+            Api::Events => "events",
+            Api::Pubsub => "pubsub",
+            Api::Cometd => "cometd",
         }
     }
 }
@@ -117,6 +126,27 @@ pub enum Effect {
     CutBody,
     /// The caller's session ends before the request is looked at.
     RevokeSession,
+    /// The event never reaches the bus.
+    LoseEvent,
+    /// The event is on the bus twice, with the same id and two replay ids.
+    DuplicateEvent,
+    /// The event becomes visible later than those of later commits.
+    LateEvent { ms: u64 },
+    /// Instead of the event only a gap is told.
+    GapEvent,
+    /// A Pub/Sub call or stream ends with this error code (what follows `sfdc.platform.eventbus.grpc.`).
+    Grpc {
+        code: String,
+        /// gRPC's number; the one that belongs to the code if left out.
+        #[serde(default)]
+        status: Option<i32>,
+        #[serde(default)]
+        message: String,
+    },
+    /// A Pub/Sub stream is ended by RST_STREAM, without a status.
+    ResetStream,
+    /// A Pub/Sub stream stays open and is silent from here on, keepalives included.
+    StallStream,
 }
 
 fn one() -> f64 {
@@ -184,6 +214,14 @@ pub struct Decided {
     pub cut_after: bool,
     pub cut_body: bool,
     pub revoke: bool,
+    pub lose: bool,
+    pub duplicate: bool,
+    pub late_ms: u64,
+    pub gap: bool,
+    /// Code, status and message.
+    pub grpc: Option<(String, Option<i32>, String)>,
+    pub reset_stream: bool,
+    pub stall: bool,
     /// Row number and its error, sorted, at most one per row.
     pub rows: Vec<(usize, RowFault)>,
 }
@@ -295,7 +333,7 @@ impl Faults {
 }
 
 fn matches(wanted: &FaultMatch, seen: &Seen<'_>) -> bool {
-    wanted.api.is_none_or(|api| api == seen.api)
+    wanted.api.map_or(seen.api != Api::Events, |api| api == seen.api)
         && wanted.operation.is_none_or(|operation| operation == seen.operation)
         && wanted.object.as_deref().is_none_or(|object| seen.object.is_some_and(|o| o.eq_ignore_ascii_case(object)))
         && wanted.client.as_deref().is_none_or(|client| seen.client == Some(client))
@@ -327,6 +365,13 @@ fn apply(decided: &mut Decided, rule: &FaultRule, seen: &Seen<'_>, dice: impl Fn
         Effect::Cut { when: When::After } => decided.cut_after = true,
         Effect::CutBody => decided.cut_body = true,
         Effect::RevokeSession => decided.revoke = true,
+        Effect::LoseEvent => decided.lose = true,
+        Effect::DuplicateEvent => decided.duplicate = true,
+        Effect::LateEvent { ms } => decided.late_ms += ms,
+        Effect::GapEvent => decided.gap = true,
+        Effect::Grpc { code, status, message } => decided.grpc = Some((code.clone(), *status, message.clone())),
+        Effect::ResetStream => decided.reset_stream = true,
+        Effect::StallStream => decided.stall = true,
     }
 }
 

@@ -14,6 +14,8 @@
 //! 3. What is neither in memory nor in the file is counted in `dropped`.
 
 use crate::error::SimError;
+use crate::events::Feed;
+use crate::events::feed::{FeedMark, Source, Told};
 use crate::ids::SfId;
 use crate::json::{write_int, write_text};
 use crate::value::Value;
@@ -98,7 +100,7 @@ impl HistoryEntry {
 /// A change about to be recorded, all borrowed.
 pub struct Draft<'a> {
     pub at_ms: i64,
-    pub api: &'a str,
+    pub api: &'static str,
     pub request: u64,
     pub client: Option<&'a str>,
     pub object: &'a str,
@@ -107,6 +109,11 @@ pub struct Draft<'a> {
     pub op: HistoryOp,
     pub cause: Option<&'static str>,
     pub sent: &'a [&'a str],
+    pub user: SfId,
+    /// The API's version.
+    pub version: u32,
+    /// What change events are made of; none for what they do not tell.
+    pub told: Option<Told<'a>>,
     /// Field, before, after.
     pub changes: &'a [(&'a str, &'a Value, &'a Value)],
 }
@@ -128,10 +135,13 @@ struct Filed {
 pub struct Mark {
     bytes: usize,
     lines: usize,
+    feed: FeedMark,
 }
 
 /// The history of an org.
 pub struct History {
+    /// Makes events of what is committed.
+    pub feed: Feed,
     open: Vec<u8>,
     /// Where each line of the open chunk ends.
     ends: Vec<u32>,
@@ -156,6 +166,7 @@ impl History {
             None => None,
         };
         Ok(Self {
+            feed: Feed::default(),
             open: Vec::new(),
             ends: Vec::new(),
             open_first: 1,
@@ -189,21 +200,33 @@ impl History {
         let seq = self.last_seq() + 1;
         write_line(&mut self.open, seq, draft);
         self.ends.push(self.open.len() as u32);
+        if let Some(told) = &draft.told {
+            let source = || Source {
+                at_ms: draft.at_ms,
+                user: draft.user,
+                api: draft.api,
+                version: draft.version,
+                client: draft.client.map(Into::into),
+            };
+            self.feed.tell(source, told);
+        }
     }
 
     /// The place that `rollback` returns to.
     pub fn mark(&self) -> Mark {
-        Mark { bytes: self.open.len(), lines: self.ends.len() }
+        Mark { bytes: self.open.len(), lines: self.ends.len(), feed: self.feed.mark() }
     }
 
     /// Forgets what was added since `mark`, which must not be older than the last commit.
     pub fn rollback(&mut self, mark: Mark) {
         self.open.truncate(mark.bytes);
         self.ends.truncate(mark.lines);
+        self.feed.rollback(mark.feed);
     }
 
     /// Makes what was added count, and seals the chunk if it is full.
     pub fn commit(&mut self) {
+        self.feed.commit();
         if self.open.len() >= CHUNK_BYTES {
             self.seal();
         }
@@ -257,6 +280,7 @@ impl History {
         {
             tracing::error!(%error, "the history's file cannot be emptied");
         }
+        self.feed.clear();
         self.open.clear();
         self.ends.clear();
         self.sealed.clear();
@@ -402,6 +426,9 @@ mod tests {
             cause: None,
             op: HistoryOp::Create,
             sent: &["Name"],
+            user: SfId::new(*b"005", 1),
+            version: 62,
+            told: None,
             changes: &[("Name", &Value::Null, &value)],
         });
         history.commit();

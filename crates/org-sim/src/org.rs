@@ -18,6 +18,7 @@ use crate::answer::{Request, Response};
 use crate::config::OrgConfig;
 use crate::dml::{Origin, Whole, Writer};
 use crate::error::SimError;
+use crate::events::{self, Bus, Channels, Feed};
 use crate::faults::{Api, Decided, FaultRule, Faults, Refusal, RowFault, Seen, draw, locked};
 use crate::history::{History, HistoryEntry};
 use crate::ids::SfId;
@@ -41,6 +42,8 @@ pub struct Org {
     pub(crate) config: Arc<OrgConfig>,
     pub(crate) store: Store,
     pub(crate) history: History,
+    pub(crate) bus: Bus,
+    pub(crate) channels: Channels,
     pub(crate) limits: Limits,
     pub(crate) faults: Faults,
     pub(crate) sessions: Sessions,
@@ -90,8 +93,12 @@ impl Org {
     pub fn new(config: OrgConfig, base: &str, now_ms: i64) -> Result<Self, SimError> {
         let objects = build::extend(&[], &build::standard()?, now_ms)?;
         let objects = build::extend(&objects, &config.objects, now_ms)?;
+        let mut channels = Channels::default();
+        channels.add(&config.objects.channels.0, &objects, &config.events)?;
         let mut store = Store::new(objects, config.unverified.deleted_rows_hold_unique_values);
         let mut history = History::new(config.history.memory_bytes_max, config.history.file.as_deref())?;
+        history.feed = Feed::new(config.events.clone());
+        history.feed.select(channels.selected());
         let users = seed_users(&mut store, &mut history, &config, now_ms)?;
         let mut faults = Faults::new(config.seed);
         for rule in &config.faults {
@@ -99,6 +106,8 @@ impl Org {
         }
         Ok(Self {
             limits: Limits::new(&config),
+            bus: events::new_bus(&config, now_ms),
+            channels,
             sessions: Sessions::new(&config, users)?,
             faults,
             store,
@@ -184,6 +193,7 @@ impl Org {
             user: ticket.caller.user,
             api: ticket.plan.api.word(),
             request: ticket.request,
+            version: ticket.plan.version,
             client: ticket.client.as_deref(),
         };
         self.writer_as(origin, undoable)
@@ -191,6 +201,7 @@ impl Org {
 
     /// Begins a transaction for whoever.
     pub(crate) fn writer_as<'a>(&'a mut self, origin: Origin<'a>, undoable: bool) -> Writer<'a> {
+        self.pump_events(origin.now_ms);
         Writer::begin(&mut self.store, &mut self.history, &self.config.unverified, origin, undoable)
             .within(self.whole.as_mut())
     }
@@ -218,6 +229,7 @@ impl Org {
     /// Does what is due by now whoever calls: empties the recycle bin of what is too old.
     pub(crate) fn tick(&mut self, now_ms: i64) {
         recycle::expire(&mut self.store, &mut self.history, &self.config.unverified, now_ms);
+        self.pump_events(now_ms);
     }
 
     /// Adds objects and fields while the org runs; how many objects there are then.
@@ -228,6 +240,10 @@ impl Org {
         let known: Vec<_> = self.store.tables().iter().map(|table| table.object.clone()).collect();
         let objects = build::extend(&known, spec, now_ms)?;
         let count = objects.len();
+        let mut channels = self.channels.clone();
+        channels.add(&spec.channels.0, &objects, &self.config.events)?;
+        self.history.feed.select(channels.selected());
+        self.channels = channels;
         self.store.set_objects(objects);
         Ok(count)
     }
@@ -239,6 +255,7 @@ impl Org {
     pub fn reset(&mut self, now_ms: i64) -> Result<(), SimError> {
         self.store.clear();
         self.history.clear();
+        self.bus.reset(now_ms);
         self.limits.clear();
         self.faults.remove(None);
         self.cursors = Cursors::default();
@@ -340,6 +357,7 @@ impl Org {
             Api::Single => model.single,
             Api::Collections => model.collections,
             Api::Composite => model.composite,
+            Api::Events | Api::Pubsub | Api::Cometd => model.metadata,
         };
         model.time(of, plan.rows, draw(self.config.seed, 0, number, 0))
     }
@@ -404,7 +422,7 @@ fn seed_users(
             (Cow::Borrowed("LastName"), text(known.and_then(|user| user.last_name.as_ref()), "Integration")),
             (Cow::Borrowed("Email"), text(known.and_then(|user| user.email.as_ref()), "")),
         ];
-        let origin = Origin { now_ms, user, api: "setup", request: 0, client: None };
+        let origin = Origin { now_ms, user, api: "setup", request: 0, version: 0, client: None };
         // The users are the org's own: they stand in no history.
         let mark = history.mark();
         let mut writer = Writer::begin(store, history, &config.unverified, origin, false);

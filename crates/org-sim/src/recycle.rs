@@ -26,7 +26,7 @@ pub fn expire(store: &mut Store, history: &mut History, unverified: &Unverified,
     if store.bin.expired(oldest).is_none() {
         return;
     }
-    let origin = Origin { now_ms, user: setup_user(), api: "setup", request: 0, client: None };
+    let origin = Origin { now_ms, user: setup_user(), api: "setup", request: 0, version: 0, client: None };
     let mut writer = Writer::begin(store, history, unverified, origin, false);
     while let Some(number) = writer.store.bin.expired(oldest) {
         writer.purge(number, Cause::Expired);
@@ -53,7 +53,8 @@ fn restore_or_purge(org: &mut Org, request: &Request<'_>, restore: bool, now_ms:
     let ids = ids(request, body.and_then(|body| body.get("ids")))?;
     let hard = body.and_then(|body| body.get("hard")) == Some(&Json::Bool(true));
     let number = org.next_request();
-    let origin = Origin { now_ms, user: setup_user(), api: "sim", request: number, client: request.client() };
+    let origin =
+        Origin { now_ms, user: setup_user(), api: "sim", request: number, version: 0, client: request.client() };
     let mut writer = org.writer_as(origin, false);
     let mut results = Vec::with_capacity(ids.len());
     for id in &ids {
@@ -83,7 +84,8 @@ fn merge(org: &mut Org, request: &Request<'_>, now_ms: i64) -> Result<Response, 
         body.and_then(|body| body.get("fields")).and_then(Json::members).unwrap_or_default();
     let table = org.store.table_of(winner).ok_or_else(|| wrong("`winner` is the id of no object"))?;
     let number = org.next_request();
-    let origin = Origin { now_ms, user: setup_user(), api: "sim", request: number, client: request.client() };
+    let origin =
+        Origin { now_ms, user: setup_user(), api: "sim", request: number, version: 0, client: request.client() };
     let mut writer = org.writer_as(origin, false);
     let result = writer.merge(table, winner, &losers, members);
     writer.commit();

@@ -12,6 +12,7 @@ pub use convert::{convert, parse_key};
 pub use restore::MASTER_FIELD;
 pub use write::Upserted;
 
+use crate::events::feed::told;
 use crate::history::{Draft, History, HistoryOp, Mark};
 use crate::ids::SfId;
 use crate::json::Json;
@@ -90,6 +91,8 @@ pub struct Origin<'a> {
     pub user: SfId,
     pub api: &'static str,
     pub request: u64,
+    /// The API's version; 0 for what the org does by itself.
+    pub version: u32,
     pub client: Option<&'a str>,
 }
 
@@ -284,6 +287,9 @@ impl<'a> Writer<'a> {
             op,
             cause: cause.word(),
             sent: &sent,
+            user: self.origin.user,
+            version: self.origin.version,
+            told: told(op, object, row, old),
             changes: &changes,
         });
     }

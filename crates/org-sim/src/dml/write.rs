@@ -132,6 +132,9 @@ impl Writer<'_> {
         self.fill_defaults(object, &mut row);
         check_required(object, &row, None)?;
         check_unique(self.store.table(table), &row, None)?;
+        if object.is_event() {
+            return self.history.feed.publish_row(object, &mut row, self.origin.now_ms);
+        }
         self.number(table, &mut row);
         row.shrink();
         let slot = self.insert(table, row);

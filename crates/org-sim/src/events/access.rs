@@ -52,6 +52,9 @@ impl Org {
             self.put_event(event, now_ms);
         }
         self.bus.trim(now_ms);
+        let used = std::mem::take(&mut self.history.feed.used);
+        self.bus.published.take(now_ms, used);
+        self.history.feed.allowance = self.bus.published.left(now_ms);
     }
 
     fn put_event(&mut self, event: Fresh, now_ms: i64) {
@@ -88,8 +91,7 @@ impl Org {
 
     fn as_gap(&mut self, event: Fresh, change: ChangeType, now_ms: i64) -> Fresh {
         let Some(table) = self.store.find_table(&event.schema.entity) else { return event };
-        let user = self.sessions.first_user();
-        let source = Source { at_ms: now_ms, user, api: "sim", version: 0, client: None };
+        let source = Source { at_ms: now_ms, user: SfId::new(*b"005", 1), api: "sim", version: 0, client: None };
         self.history.feed.gap_of(&source, &self.store.table(table).object, &event.records, change)
     }
 
@@ -108,7 +110,13 @@ impl Org {
     ///
     /// # Errors
     /// `ReadError::Limit` when there is something to deliver and nothing may be delivered any more.
-    pub fn read_topic(&mut self, topic: &Topic, cursor: &mut Cursor, limit: usize, now_ms: i64) -> Result<Vec<Delivery>, ReadError> {
+    pub fn read_topic(
+        &mut self,
+        topic: &Topic,
+        cursor: &mut Cursor,
+        limit: usize,
+        now_ms: i64,
+    ) -> Result<Vec<Delivery>, ReadError> {
         self.pump_events(now_ms);
         let allowed = self.bus.delivered.left(now_ms);
         let limit_now = limit.min(usize::try_from(allowed).unwrap_or(usize::MAX));
@@ -144,7 +152,13 @@ impl Org {
     ///
     /// # Errors
     /// A sentence, when the hour's publications are used up.
-    pub fn publish_event(&mut self, schema: &Arc<EventSchema>, uuid: &str, payload: Bytes, now_ms: i64) -> Result<u64, &'static str> {
+    pub fn publish_event(
+        &mut self,
+        schema: &Arc<EventSchema>,
+        uuid: &str,
+        payload: Bytes,
+        now_ms: i64,
+    ) -> Result<u64, &'static str> {
         self.pump_events(now_ms);
         if self.bus.published.left(now_ms) == 0 {
             return Err("The hourly limit of published platform events is reached");
@@ -166,8 +180,7 @@ impl Org {
     /// Tells a gap of these records.
     pub fn gap(&mut self, object: &str, records: &[SfId], change: ChangeType, now_ms: i64) -> bool {
         let Some(table) = self.store.find_table(object) else { return false };
-        let user = self.sessions.first_user();
-        let source = Source { at_ms: now_ms, user, api: "sim", version: 0, client: None };
+        let source = Source { at_ms: now_ms, user: SfId::new(*b"005", 1), api: "sim", version: 0, client: None };
         self.history.feed.gap(&source, &self.store.table(table).object, records, change);
         self.pump_events(now_ms);
         true
@@ -176,7 +189,8 @@ impl Org {
     /// The events of a topic after a place, as `read_topic` gives them, without counting them as delivered.
     pub fn peek_topic(&mut self, topic: &Topic, after: u64, limit: usize, now_ms: i64) -> Vec<Delivery> {
         self.pump_events(now_ms);
-        let events = self.bus.after(after).filter_map(|stored| Some((topic.member(&stored.event.schema.entity)?, stored)));
+        let events =
+            self.bus.after(after).filter_map(|stored| Some((topic.member(&stored.event.schema.entity)?, stored)));
         let parts = events.flat_map(|(member, stored)| deliveries(&self.store, member, stored.replay, &stored.event));
         parts.take(limit).collect()
     }
@@ -210,14 +224,18 @@ fn deliveries(store: &Store, member: Option<&Member>, replay: u64, event: &Fresh
     let Some(member) = member.filter(|member| !member.enrich.is_empty() || member.filter.is_some()) else {
         return vec![whole(event.payload.clone())];
     };
-    if !matches!(event.change, None | Some(ChangeType::Create | ChangeType::Update | ChangeType::Delete | ChangeType::Undelete)) {
+    if !matches!(
+        event.change,
+        None | Some(ChangeType::Create | ChangeType::Update | ChangeType::Delete | ChangeType::Undelete)
+    ) {
         // Gaps carry nothing that could be looked at.
         return vec![whole(event.payload.clone())];
     }
     // What was encoded here is decoded here.
     let Ok(Datum::Record(values)) = Datum::read(&event.schema.kind, &event.payload) else { return Vec::new() };
     let Some(change) = event.change else {
-        let meets = member.filter.as_ref().is_none_or(|filter| filter.meets(&|path| look_up(&event.schema, &values, path)));
+        let meets =
+            member.filter.as_ref().is_none_or(|filter| filter.meets(&|path| look_up(&event.schema, &values, path)));
         return if meets { vec![whole(event.payload.clone())] } else { Vec::new() };
     };
     let one = |id: &SfId| {
@@ -228,7 +246,8 @@ fn deliveries(store: &Store, member: Option<&Member>, replay: u64, event: &Fresh
         if matches!(change, ChangeType::Update | ChangeType::Delete) {
             enrich(store, &event.schema, member, *id, &mut values);
         }
-        let meets = member.filter.as_ref().is_none_or(|filter| filter.meets(&|path| look_up(&event.schema, &values, path)));
+        let meets =
+            member.filter.as_ref().is_none_or(|filter| filter.meets(&|path| look_up(&event.schema, &values, path)));
         meets.then(|| whole(event.schema.encode(values).into()))
     };
     event.records.iter().filter_map(one).collect()
@@ -256,7 +275,10 @@ pub fn look_up(schema: &EventSchema, values: &[Datum], path: &str) -> Datum {
     let Some(inner) = inner else { return values[position].clone() };
     let record = schema.members()[position].kind.record();
     let at = record.and_then(|record| record.fields.iter().position(|member| member.name.eq_ignore_ascii_case(inner)));
-    match (at.and_then(|at| values[position].members().get(at)), record.and_then(|record| Some(&record.fields[at?].kind))) {
+    match (
+        at.and_then(|at| values[position].members().get(at)),
+        record.and_then(|record| Some(&record.fields[at?].kind)),
+    ) {
         (Some(Datum::Symbol(symbol)), Some(super::avro::Type::Enum(of))) => {
             Datum::Text(of.symbols.get(*symbol).copied().unwrap_or_default().into())
         }

@@ -362,7 +362,8 @@ mod tests {
             any::<i32>().prop_map(Datum::Int),
             or_null(any::<i64>().prop_map(Datum::Long)),
             or_null(prop_oneof![text().boxed(), inner().boxed()]),
-            prop::collection::vec(".{0,5}", 0..4).prop_map(|texts| Datum::Texts(texts.into_iter().map(Into::into).collect())),
+            prop::collection::vec(".{0,5}", 0..4)
+                .prop_map(|texts| Datum::Texts(texts.into_iter().map(Into::into).collect())),
             (0usize..2).prop_map(Datum::Symbol),
             or_null(inner()),
         )
@@ -379,9 +380,7 @@ mod tests {
             Theirs::String(text) => Datum::Text(text.as_str().into()),
             Theirs::Enum(at, _) => Datum::Symbol(*at as usize),
             Theirs::Union(_, value) => ours(value),
-            Theirs::Array(items) => {
-                Datum::Texts(items.iter().map(|item| ours(item).text().unwrap().into()).collect())
-            }
+            Theirs::Array(items) => Datum::Texts(items.iter().map(|item| ours(item).text().unwrap().into()).collect()),
             Theirs::Record(members) => Datum::Record(members.iter().map(|(_, value)| ours(value)).collect()),
             other => panic!("{other:?}"),
         }

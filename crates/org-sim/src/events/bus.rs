@@ -169,9 +169,9 @@ impl Bus {
         }
     }
 
-    /// The newest id, for a follower to resume from.
+    /// The newest id, for a follower to resume from: it is valid, and stays so for as long as an event is kept.
     pub fn latest(&mut self, now_ms: i64) -> u64 {
-        if now_ms - self.last_ms >= MARK_AFTER_MS {
+        if now_ms - self.last_ms >= MARK_AFTER_MS || !self.is_valid(self.last) {
             self.last += 1;
             self.last_ms = now_ms;
             self.marks.push_back((self.last, now_ms));

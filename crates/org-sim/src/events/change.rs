@@ -31,6 +31,7 @@ pub(super) fn changes(told: &Told<'_>, by: bool) -> (Vec<u16>, Vec<(u16, Box<str
             // An update always tells its time.
             Storage::LastModifiedDate => true,
             Storage::LastModifiedById => by,
+            Storage::Listed => old.value(told.object, number) != told.row.value(told.object, number),
             _ => false,
         };
         if !differs {
@@ -89,7 +90,13 @@ pub(super) fn events(feed: &Feed, source: &Source) -> Vec<Fresh> {
 }
 
 /// A gap event outside of any transaction.
-pub(super) fn gap(feed: &Feed, source: &Source, schema: &Arc<EventSchema>, records: &[SfId], change: ChangeType) -> Fresh {
+pub(super) fn gap(
+    feed: &Feed,
+    source: &Source,
+    schema: &Arc<EventSchema>,
+    records: &[SfId],
+    change: ChangeType,
+) -> Fresh {
     let draft = EventDraft { records: records.to_vec(), ..EventDraft::new(schema.clone(), change) };
     finish(feed, source, draft)
 }
@@ -203,7 +210,8 @@ fn update(feed: &Feed, whole: &Whole<'_>, object: &Object, draft: &mut EventDraf
         let slot = &mut draft.body[usize::from(place.0) - 1];
         if let Some(inner) = place.1 {
             if slot.is_null() {
-                let members = schema.members()[usize::from(place.0)].kind.record().map_or(0, |record| record.fields.len());
+                let members =
+                    schema.members()[usize::from(place.0)].kind.record().map_or(0, |record| record.fields.len());
                 *slot = Datum::Record(vec![Datum::Null; members]);
             }
             if let Datum::Record(members) = slot {
@@ -230,7 +238,11 @@ fn finish(feed: &Feed, source: &Source, draft: EventDraft) -> Fresh {
     let (schema, records) = (draft.schema.clone(), draft.records.clone());
     let payload = schema.encode(with_header(draft.header(feed, source), draft.body));
     let (payload, change) = if payload.len() > feed.config.event_bytes_max {
-        let gap = EventDraft { records: records.clone(), sequence: draft.sequence, ..EventDraft::new(schema.clone(), draft.change.gap()) };
+        let gap = EventDraft {
+            records: records.clone(),
+            sequence: draft.sequence,
+            ..EventDraft::new(schema.clone(), draft.change.gap())
+        };
         (schema.encode(with_header(gap.header(feed, source), gap.body)), gap.change)
     } else {
         (payload, draft.change)

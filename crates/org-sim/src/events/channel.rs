@@ -85,7 +85,12 @@ impl Channels {
     ///
     /// # Errors
     /// `SimError::Definition`; nothing was changed.
-    pub fn add(&mut self, specs: &[(String, ChannelSpec)], objects: &[Object], config: &EventsConfig) -> Result<(), SimError> {
+    pub fn add(
+        &mut self,
+        specs: &[(String, ChannelSpec)],
+        objects: &[Object],
+        config: &EventsConfig,
+    ) -> Result<(), SimError> {
         let mut all = self.all.clone();
         for (name, spec) in specs {
             let channel = Arc::new(channel(name, spec, objects)?);
@@ -125,7 +130,10 @@ impl Channels {
             if let Some(channel) = found {
                 return Some(Topic::Channel(channel.clone()));
             }
-            return objects.into_iter().find(|object| object.ends_with("__e") && &**object == event).map(Topic::Platform);
+            return objects
+                .into_iter()
+                .find(|object| object.ends_with("__e") && &**object == event)
+                .map(Topic::Platform);
         }
         let wanted = name.strip_prefix("/data/")?;
         if let Some(channel) = self.all.iter().find(|channel| !channel.platform && &*channel.name == wanted) {

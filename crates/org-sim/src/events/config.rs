@@ -1,5 +1,6 @@
 //! Settings of events, and channels as they are written in YAML.
 
+use crate::schema::spec::Ordered;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -25,14 +26,16 @@ pub struct EventsConfig {
     pub merge: bool,
     /// Whether changed long text comes as a diff.
     pub diffs: bool,
-    /// Seconds between the events without content of a subscription that waits; Salesforce's promise is 270 at most.
-    pub keepalive_s: u64,
-    /// Seconds in which a subscriber that has got all it asked for must ask for more.
-    pub credit_s: u64,
-    /// Seconds in which a publisher's stream must publish again.
-    pub publish_idle_s: u64,
-    /// Seconds that a CometD connect waits for an event.
-    pub connect_s: u64,
+    /// Milliseconds between the answers without events of a subscription that waits; Salesforce promises 270 s at most.
+    pub keepalive_ms: u64,
+    /// Milliseconds in which a subscriber that has got all it asked for must ask for more.
+    pub credit_ms: u64,
+    /// Milliseconds in which a publisher's stream must publish again.
+    pub publish_idle_ms: u64,
+    /// Milliseconds that a CometD connect waits for an event.
+    pub connect_ms: u64,
+    /// Subscriptions of the Pub/Sub API whose place the org keeps, by developer name.
+    pub managed: Ordered<ManagedSpec>,
 }
 
 impl Default for EventsConfig {
@@ -47,12 +50,42 @@ impl Default for EventsConfig {
             event_bytes_max: 1_000_000,
             merge: true,
             diffs: true,
-            keepalive_s: 60,
-            credit_s: 60,
-            publish_idle_s: 70,
-            connect_s: 110,
+            keepalive_ms: 60_000,
+            credit_ms: 60_000,
+            publish_idle_ms: 70_000,
+            connect_ms: 110_000,
+            managed: Ordered::default(),
         }
     }
+}
+
+/// A subscription whose place the org keeps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ManagedSpec {
+    pub topic: String,
+    /// Where it begins before anything was committed.
+    #[serde(default)]
+    pub default_replay: Begin,
+    /// Where it begins when what was committed is no longer valid.
+    #[serde(default)]
+    pub error_recovery_replay: Begin,
+    /// Whether it runs; a stopped one refuses its subscriber.
+    #[serde(default = "yes")]
+    pub run: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// An end of the bus.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Begin {
+    #[default]
+    Latest,
+    Earliest,
 }
 
 /// A channel: `ChangeEvents`, or one of its own whose name ends in `__chn`.

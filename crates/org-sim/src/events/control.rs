@@ -44,7 +44,8 @@ pub fn handle(org: &mut Org, request: &Request<'_>, words: &[&str], now_ms: i64)
         ("POST", ["gap"]) => {
             let gap: Gap = body(request)?;
             let ids: Option<Vec<SfId>> = gap.ids.iter().map(|id| SfId::parse(id)).collect();
-            let ids = ids.filter(|ids| !ids.is_empty()).ok_or_else(|| wrong("ids are record ids, one at least".into()))?;
+            let ids =
+                ids.filter(|ids| !ids.is_empty()).ok_or_else(|| wrong("ids are record ids, one at least".into()))?;
             let word = gap.change.as_deref().unwrap_or("UPDATE");
             let change = ChangeType::from_word(word).ok_or_else(|| wrong(format!("{word} is no change type")))?;
             if !org.gap(&gap.object, &ids, change, now_ms) {
@@ -82,10 +83,15 @@ fn status(org: &mut Org, now_ms: i64) -> Value {
     let (events, bytes) = org.bus.size();
     let (delivered_max, delivered) = org.bus.delivered.figures(now_ms);
     let (published_max, published) = org.bus.published.figures(now_ms);
-    let channels: Vec<Value> = org.channels.all().iter().map(|channel| {
-        let members: Vec<&str> = channel.members.iter().map(|member| &*member.entity).collect();
-        json!({ "name": &*channel.name, "members": members })
-    }).collect();
+    let channels: Vec<Value> = org
+        .channels
+        .all()
+        .iter()
+        .map(|channel| {
+            let members: Vec<&str> = channel.members.iter().map(|member| &*member.entity).collect();
+            json!({ "name": &*channel.name, "members": members })
+        })
+        .collect();
     json!({
         "events": events,
         "bytes": bytes,
@@ -99,7 +105,8 @@ fn status(org: &mut Org, now_ms: i64) -> Value {
 }
 
 fn page(org: &mut Org, request: &Request<'_>, topic: &str, now_ms: i64) -> Result<Response, SimError> {
-    let topic = org.topic(topic).ok_or_else(|| SimError::control(request.path, format!("there is no topic {topic}")))?;
+    let topic =
+        org.topic(topic).ok_or_else(|| SimError::control(request.path, format!("there is no topic {topic}")))?;
     let number = |name: &str| request.parameter(name).and_then(|text| text.parse::<u64>().ok());
     let limit = number("limit").unwrap_or(1000).min(PAGE_MAX as u64) as usize;
     let events = org.peek_topic(&topic, number("after").unwrap_or(0), limit, now_ms);

@@ -13,6 +13,7 @@
 use super::change;
 use super::config::EventsConfig;
 use super::schema::{ChangeType, EventSchema};
+use crate::history::HistoryOp;
 use crate::ids::SfId;
 use crate::schema::Object;
 use crate::store::Row;
@@ -91,6 +92,18 @@ pub struct Told<'a> {
     pub change: ChangeType,
 }
 
+/// What of a change is told; none for a purge, of which Salesforce tells nothing.
+pub fn told<'a>(op: HistoryOp, object: &'a Object, row: &'a Row, old: Option<&'a Row>) -> Option<Told<'a>> {
+    let change = match op {
+        HistoryOp::Create => ChangeType::Create,
+        HistoryOp::Update => ChangeType::Update,
+        HistoryOp::Delete => ChangeType::Delete,
+        HistoryOp::Undelete => ChangeType::Undelete,
+        HistoryOp::Purge => return None,
+    };
+    Some(Told { object, row, old, change })
+}
+
 /// The feed of an org.
 #[derive(Debug, Default)]
 pub struct Feed {
@@ -108,6 +121,9 @@ pub struct Feed {
     changes: u64,
     pub(super) commits: u64,
     events: u64,
+    /// Platform events that may still be published as records until the bus is asked again, and those that were.
+    pub allowance: u64,
+    pub used: u64,
     outbox: Vec<Fresh>,
     /// Told whenever the outbox got something.
     pub arrived: Arc<Notify>,
@@ -146,8 +162,8 @@ impl Feed {
         if !self.selected.contains(&told.object.name) {
             return;
         }
-        let source = self.source.get_or_insert_with(source);
-        let by = told.old.is_some_and(|old| old.modified_by != source.user);
+        self.source.get_or_insert_with(source);
+        let by = told.old.is_some_and(|old| old.modified_by != told.row.modified_by);
         let (changed, long) = match told.change {
             ChangeType::Update => change::changes(told, by),
             _ => (Vec::new(), Vec::new()),
@@ -248,6 +264,12 @@ impl Feed {
         self.commits += 1;
         let fresh = change::gap(self, source, &schema, records, change.gap());
         self.put([fresh]);
+    }
+
+    /// The gap that stands for an event that was made already.
+    pub fn gap_of(&mut self, source: &Source, object: &Object, records: &[SfId], change: ChangeType) -> Fresh {
+        let schema = self.schema(object);
+        change::gap(self, source, &schema, records, change.gap())
     }
 
     /// What was made since the last call.

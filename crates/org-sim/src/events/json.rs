@@ -35,7 +35,8 @@ pub fn payload(schema: &EventSchema, bytes: &[u8]) -> Option<Json> {
 
 /// Writes the header with names for bitmaps; the fields that were set to null.
 fn header(schema: &EventSchema, value: &Datum, out: &mut Map<String, Json>) -> Vec<(u16, Option<u16>)> {
-    let members = schema.members().first().and_then(|member| member.kind.record()).map_or(&[][..], |record| &record.fields);
+    let members =
+        schema.members().first().and_then(|member| member.kind.record()).map_or(&[][..], |record| &record.fields);
     let mut header = Map::new();
     let mut nulled = Vec::new();
     for (value, member) in value.members().iter().zip(members) {

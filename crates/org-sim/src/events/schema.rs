@@ -165,7 +165,8 @@ impl EventSchema {
                 Origin::Header => {}
                 Origin::Field(field) => places[usize::from(*field)] = Some((at, None)),
                 Origin::Compound(parts) => {
-                    for (inner, field) in parts.iter().enumerate().filter_map(|(inner, field)| Some((inner, (*field)?))) {
+                    for (inner, field) in parts.iter().enumerate().filter_map(|(inner, field)| Some((inner, (*field)?)))
+                    {
                         places[usize::from(field)] = Some((at, Some(inner as u16)));
                     }
                 }
@@ -237,7 +238,8 @@ pub fn change_event_name(object: &str) -> String {
 /// An event's value of a field.
 pub fn datum(field: &Field, value: &Value) -> Datum {
     match value {
-        Value::Null => Datum::Null,
+        // A compound is put together from its parts.
+        Value::Null | Value::Compound(_) => Datum::Null,
         Value::Bool(value) => Datum::Boolean(*value),
         // A decimal's text always reads as a float.
         Value::Number(number) if field.kind == Kind::Int => Datum::Int(number.to_string().parse().unwrap_or(i32::MAX)),
@@ -360,14 +362,22 @@ impl Compound {
 /// Addresses, geolocations and names that the object's fields make up.
 fn compounds(object: &Object) -> Vec<Compound> {
     let mut found = Vec::new();
-    let part = |name: String| object.field(&name).filter(|number| object.fields[usize::from(*number)].storage == Storage::Cell);
+    let part = |name: String| {
+        object.field(&name).filter(|number| object.fields[usize::from(*number)].storage == Storage::Cell)
+    };
+    for address in &object.compounds {
+        let of = |name: &&str| {
+            address.parts.iter().find(|(member, _)| member.eq_ignore_ascii_case(name)).map(|(_, number)| *number)
+        };
+        found.push(Compound {
+            name: object.fields[usize::from(address.field)].name.to_string(),
+            record: ADDRESS_RECORD.clone(),
+            doc: "Data:Address",
+            parts: ADDRESS.iter().map(of).collect(),
+        });
+    }
     for field in &object.fields {
-        if let Some(prefix) = field.name.strip_suffix("Street").filter(|prefix| part(format!("{prefix}City")).is_some()) {
-            let parts = ADDRESS.iter().map(|name| part(format!("{prefix}{name}"))).collect();
-            let name = format!("{prefix}Address");
-            found.push(Compound { name, record: ADDRESS_RECORD.clone(), doc: "Data:Address", parts });
-        }
-        if let Some(stem) = field.name.strip_suffix("__Latitude__s") {
+        if let Some(stem) = field.name.strip_suffix("__Latitude__s").filter(|_| field.compound.is_none()) {
             let parts = ["Latitude", "Longitude"].map(|name| part(format!("{stem}__{name}__s"))).into();
             let name = format!("{stem}__c");
             found.push(Compound { name, record: LOCATION_RECORD.clone(), doc: "Data:Location", parts });

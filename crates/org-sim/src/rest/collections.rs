@@ -3,6 +3,7 @@
 use super::Plan;
 use crate::answer::{Request, Response, write_names};
 use crate::dml::{RowError, Writer};
+use crate::events::platform::enqueued;
 use crate::faults::Operation;
 use crate::ids::SfId;
 use crate::json::{Json, write_text};
@@ -237,7 +238,13 @@ fn write_results(results: &[RowResult]) -> Vec<u8> {
             Ok(applied) => {
                 out.extend_from_slice(b"{\"id\":\"");
                 out.extend_from_slice(applied.id.as_str().as_bytes());
-                out.extend_from_slice(b"\",\"success\":true,\"errors\":[]");
+                out.extend_from_slice(b"\",\"success\":true,\"errors\":[");
+                if let Some(uuid) = enqueued(applied.id) {
+                    out.extend_from_slice(b"{\"statusCode\":\"OPERATION_ENQUEUED\",\"message\":");
+                    write_text(&mut out, &uuid);
+                    out.extend_from_slice(b",\"fields\":[]}");
+                }
+                out.push(b']');
                 match applied.created {
                     Some(true) => out.extend_from_slice(b",\"created\":true"),
                     Some(false) => out.extend_from_slice(b",\"created\":false"),

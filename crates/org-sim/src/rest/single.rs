@@ -3,6 +3,7 @@
 use super::Plan;
 use crate::answer::{Request, Response};
 use crate::dml::{RowError, Upserted, parse_key};
+use crate::events::platform::enqueued;
 use crate::faults::Operation;
 use crate::ids::SfId;
 use crate::json::Json;
@@ -181,6 +182,10 @@ fn read(org: &Org, plan: &Plan, request: &Request<'_>, table: usize, id: SfId) -
 }
 
 fn success(id: SfId, created: Option<bool>) -> Vec<u8> {
+    if let Some(uuid) = enqueued(id) {
+        let error = format!("{{\"statusCode\":\"OPERATION_ENQUEUED\",\"message\":\"{uuid}\",\"fields\":[]}}");
+        return format!("{{\"id\":\"{id}\",\"success\":true,\"errors\":[{error}]}}").into();
+    }
     match created {
         Some(created) => format!("{{\"id\":\"{id}\",\"success\":true,\"errors\":[],\"created\":{created}}}").into(),
         None => format!("{{\"id\":\"{id}\",\"success\":true,\"errors\":[]}}").into(),

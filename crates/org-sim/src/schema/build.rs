@@ -1,6 +1,6 @@
 //! From YAML's objects to working ones: defaults filled in, contradictions refused.
 
-use super::spec::{FieldSpec, FieldType, NameSpec, ObjectSpec, ObjectsSpec, OnDelete, Targets};
+use super::spec::{FieldSpec, FieldType, NameSpec, ObjectSpec, ObjectsSpec, OnDelete, Publish, Targets};
 use super::{Checks, Field, Kind, NumberFormat, Object, Reference, Storage, compound};
 use crate::error::SimError;
 use crate::ids::SfId;
@@ -125,12 +125,13 @@ fn new_object(known: &[Object], name: &str, spec: &ObjectSpec, now_ms: i64) -> R
     check_name(name, name)?;
     let prefix = match &spec.prefix {
         Some(prefix) => prefix_of(name, prefix)?,
-        None => free_prefix(known).ok_or_else(|| SimError::definition(name, "no key prefix is free"))?,
+        None => free_prefix(known, if name.ends_with("__e") { b'e' } else { b'a' })
+            .ok_or_else(|| SimError::definition(name, "no key prefix is free"))?,
     };
     if let Some(other) = known.iter().find(|other| other.prefix == prefix) {
         return Err(SimError::definition(name, format!("{} has the same key prefix", other.name)));
     }
-    let custom = name.ends_with("__c");
+    let (custom, is_event) = (name.ends_with("__c"), name.ends_with("__e"));
     let label = spec.label.clone().unwrap_or_else(|| label_of(name));
     let mut object = Object {
         name: name.into(),
@@ -138,9 +139,10 @@ fn new_object(known: &[Object], name: &str, spec: &ObjectSpec, now_ms: i64) -> R
         label,
         prefix,
         createable: spec.createable.unwrap_or(true),
-        updateable: spec.updateable.unwrap_or(true),
-        deletable: spec.deletable.unwrap_or(true),
-        queryable: spec.queryable.unwrap_or(true),
+        updateable: spec.updateable.unwrap_or(!is_event),
+        deletable: spec.deletable.unwrap_or(!is_event),
+        queryable: spec.queryable.unwrap_or(!is_event),
+        publish_at_once: spec.publish != Some(Publish::AfterCommit),
         fields: Vec::new(),
         compounds: Vec::new(),
         checks: Checks::default(),
@@ -152,7 +154,7 @@ fn new_object(known: &[Object], name: &str, spec: &ObjectSpec, now_ms: i64) -> R
     object.push(system("IsDeleted", Kind::Boolean, Storage::IsDeleted));
     let is_detail = spec.fields.0.iter().any(|(_, field)| field.kind == FieldType::MasterDetail);
     let has_owner = spec.fields.0.iter().any(|(field, _)| field == "OwnerId");
-    if spec.owner.unwrap_or(!is_detail && name != "User") && !has_owner {
+    if spec.owner.unwrap_or(!is_detail && !is_event && name != "User") && !has_owner {
         let mut owner = system("OwnerId", Kind::Reference, Storage::Cell);
         owner.reference = Some(to_user("Owner"));
         (owner.createable, owner.updateable) = (true, true);
@@ -394,11 +396,11 @@ fn prefix_of(place: &str, prefix: &str) -> Result<[u8; 3], SimError> {
         .ok_or_else(|| SimError::definition(place, "a key prefix has three letters or digits"))
 }
 
-fn free_prefix(known: &[Object]) -> Option<[u8; 3]> {
+fn free_prefix(known: &[Object], first: u8) -> Option<[u8; 3]> {
     const DIGITS: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     DIGITS
         .iter()
-        .flat_map(|first| DIGITS.iter().map(move |second| [b'a', *first, *second]))
+        .flat_map(|second| DIGITS.iter().map(move |third| [first, *second, *third]))
         .find(|prefix| known.iter().all(|object| object.prefix != *prefix))
 }
 

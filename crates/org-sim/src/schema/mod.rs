@@ -225,6 +225,8 @@ pub struct Object {
     pub updateable: bool,
     pub deletable: bool,
     pub queryable: bool,
+    /// For a platform event: whether it is published at once rather than when its transaction is committed.
+    pub publish_at_once: bool,
     /// In describe's order; a field never moves, new ones are added at the end.
     pub fields: Vec<Field>,
     /// The addresses.
@@ -285,6 +287,11 @@ impl Object {
     /// The parts of a compound; empty for any other field.
     pub fn parts(&self, field: u16) -> &[(&'static str, u16)] {
         self.compounds.iter().find(|compound| compound.field == field).map_or(&[], |compound| &compound.parts)
+    }
+
+    /// True for a platform event.
+    pub fn is_event(&self) -> bool {
+        self.name.ends_with("__e")
     }
 
     /// True when the name ends in `__c`.

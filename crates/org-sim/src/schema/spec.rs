@@ -1,5 +1,6 @@
 //! Objects as they are written in YAML (and sent to `POST /_sim/objects`).
 
+use crate::events::ChannelSpec;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
@@ -69,9 +70,12 @@ pub struct ObjectsSpec {
     /// Objects by API name. An object that exists already gets the fields that it lacks.
     #[serde(default)]
     pub objects: Ordered<ObjectSpec>,
+    /// Event channels by name: `ChangeEvents` for the objects whose changes are told, others end in `__chn`.
+    #[serde(default)]
+    pub channels: Ordered<ChannelSpec>,
 }
 
-/// An object: a standard one, or a custom one whose name ends in `__c`.
+/// An object: a standard one, a custom one whose name ends in `__c`, or a platform event whose name ends in `__e`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ObjectSpec {
@@ -89,8 +93,19 @@ pub struct ObjectSpec {
     pub queryable: Option<bool>,
     /// Whether records have an owner; by default those that are not details have one.
     pub owner: Option<bool>,
+    /// When a platform event is published: immediately (default) or after_commit.
+    pub publish: Option<Publish>,
     /// Fields by API name. The system fields (`Id`, `CreatedDate`, …) are always there.
     pub fields: Ordered<FieldSpec>,
+}
+
+/// When a platform event that comes as a record is published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Publish {
+    /// At once, even if its transaction is rolled back.
+    Immediately,
+    AfterCommit,
 }
 
 /// The `Name` field of a custom object.
