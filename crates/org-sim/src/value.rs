@@ -105,6 +105,11 @@ impl Decimal {
         Ok(Self { mantissa: mantissa as i64, scale })
     }
 
+    /// The digits as a whole number, and how many of them stand after the point.
+    pub fn parts(self) -> (i64, u8) {
+        (self.mantissa, self.scale)
+    }
+
     /// Digits before the point.
     pub fn whole_digits(self) -> u32 {
         let whole = self.mantissa.unsigned_abs() / 10u64.pow(u32::from(self.scale.min(19)));

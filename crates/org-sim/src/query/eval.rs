@@ -1,57 +1,90 @@
 //! Whether a row fits a condition, and which rows need be looked at.
 
-use super::bind::{BoundPath, Filter, fold};
+use super::bind::{BoundPath, Source, TYPE_FIELD};
+use super::conditions::{Filter, fold};
 use crate::schema::Storage;
-use crate::soql::Op;
+use crate::soql::{DateFunction, Op};
 use crate::store::{Row, Store};
-use crate::value::Value;
+use crate::value::{Decimal, Value};
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
 /// The value that a path leads to; null where a parent is missing.
-pub fn value<'r>(store: &'r Store, path: &BoundPath, row: &'r Row, table: usize) -> Cow<'r, Value> {
+///
+/// Behind a polymorphic lookup the row may be of another object than the path was bound to: names decide then.
+pub fn path_value<'r>(store: &'r Store, path: &BoundPath, row: &'r Row, table: usize) -> Cow<'r, Value> {
     let (mut row, mut table) = (row, table);
-    for lookup in &path.lookups {
-        let parent = match row.value(&store.table(table).object, *lookup).as_ref() {
-            Value::Id(id) => store.row_of(*id),
-            _ => None,
-        };
+    for (bound, lookup) in &path.lookups {
+        let parent = same_field(store, *bound, *lookup, table)
+            .map(|lookup| row.value(&store.table(table).object, lookup))
+            .and_then(|value| if let Value::Id(id) = value.as_ref() { store.row_of(*id) } else { None });
         match parent {
             Some((parent_table, _, parent)) => (row, table) = (parent, parent_table),
             None => return Cow::Owned(Value::Null),
         }
     }
-    if table != path.table {
-        // A polymorphic lookup that points to another object than the query was bound to.
-        return Cow::Owned(Value::Null);
+    if path.field == TYPE_FIELD {
+        return Cow::Owned(Value::Text((&*store.table(table).object.name).into()));
     }
-    row.value(&store.table(table).object, path.field)
+    match same_field(store, path.table, path.field, table) {
+        Some(field) => row.value(&store.table(table).object, field),
+        None => Cow::Owned(Value::Null),
+    }
 }
 
-/// Tells whether a row of `table` fits.
-pub fn holds(store: &Store, filter: &Filter, row: &Row, table: usize) -> bool {
+/// The field of `table` with the name of a field of `bound`; the same one when both are the same table.
+pub fn same_field(store: &Store, bound: usize, field: u16, table: usize) -> Option<u16> {
+    if bound == table {
+        return Some(field);
+    }
+    store.table(table).object.field(&store.table(bound).object.fields.get(usize::from(field))?.name)
+}
+
+/// The value of a source for a row; null for what belongs to groups.
+pub fn source_value<'r>(store: &'r Store, source: &Source, row: &'r Row, table: usize) -> Cow<'r, Value> {
+    match source {
+        Source::Field(path) => path_value(store, path, row, table),
+        Source::Date(function, path) => Cow::Owned(match path_value(store, path, row, table).as_ref() {
+            Value::Date(days) => date_value(*function, i64::from(*days) * 86_400_000),
+            Value::Datetime(ms) => date_value(*function, *ms),
+            _ => Value::Null,
+        }),
+        Source::Key(_) | Source::Aggregate(_) => Cow::Owned(Value::Null),
+    }
+}
+
+fn date_value(function: DateFunction, ms: i64) -> Value {
+    match function {
+        DateFunction::DayOnly => Value::Date(i32::try_from(function.of(ms)).unwrap_or_default()),
+        _ => Value::Number(Decimal::int(function.of(ms))),
+    }
+}
+
+/// Tells whether a condition holds; `value` gives the value of a source.
+pub fn holds<'v>(filter: &Filter, value: &dyn Fn(&Source) -> Cow<'v, Value>) -> bool {
     match filter {
-        Filter::And(terms) => terms.iter().all(|term| holds(store, term, row, table)),
-        Filter::Or(terms) => terms.iter().any(|term| holds(store, term, row, table)),
-        Filter::Not(term) => !holds(store, term, row, table),
-        Filter::Compare { path, op, value: wanted } => {
-            let heeds_case = store.table(path.table).object.fields[usize::from(path.field)].case_sensitive;
-            compares(&value(store, path, row, table), *op, wanted, heeds_case)
-        }
-        Filter::Like { path, pattern, fold } => match value(store, path, row, table).text() {
+        Filter::And(terms) => terms.iter().all(|term| holds(term, value)),
+        Filter::Or(terms) => terms.iter().any(|term| holds(term, value)),
+        Filter::Not(term) => !holds(term, value),
+        Filter::Compare { source, op, value: wanted, heeds_case } => compares(&value(source), *op, wanted, *heeds_case),
+        Filter::Like { source, pattern, fold } => match value(source).text() {
             None => false,
             Some(text) => {
                 let text = if *fold { text.to_lowercase() } else { text.to_owned() };
                 like(&text.chars().collect::<Vec<_>>(), pattern)
             }
         },
-        Filter::In { path, negated, folded, .. } => {
-            let field = &store.table(path.table).object.fields[usize::from(path.field)];
-            folded.contains(&fold(field, &value(store, path, row, table))) != *negated
+        Filter::In { source, negated, folded, heeds_case, .. } => {
+            folded.contains(&fold(&value(source), *heeds_case)) != *negated
         }
-        Filter::Between { path, from, to } => {
-            let value = value(store, path, row, table);
+        Filter::Between { source, from, to } => {
+            let value = value(source);
             compare(&value, from).is_some_and(Ordering::is_ge) && compare(&value, to).is_some_and(Ordering::is_lt)
+        }
+        Filter::Includes { source, negated, lists } => {
+            let value = value(source);
+            let chosen: Vec<String> = value.text().unwrap_or_default().split(';').map(str::to_lowercase).collect();
+            lists.iter().any(|list| list.iter().all(|word| chosen.contains(word))) != *negated
         }
     }
 }
@@ -141,8 +174,10 @@ pub fn candidates(store: &Store, filter: &Filter, table: usize) -> Option<Vec<u3
             }
             Some(all)
         }
-        Filter::Compare { path, op: Op::Equal, value } => lookup(store, path, std::slice::from_ref(value), table),
-        Filter::In { path, negated: false, values, .. } => lookup(store, path, values, table),
+        Filter::Compare { source: Source::Field(path), op: Op::Equal, value, .. } => {
+            lookup(store, path, std::slice::from_ref(value), table)
+        }
+        Filter::In { source: Source::Field(path), negated: false, values, .. } => lookup(store, path, values, table),
         _ => None,
     }
 }
@@ -152,7 +187,7 @@ fn lookup(store: &Store, path: &BoundPath, values: &[Value], table: usize) -> Op
         return None;
     }
     let table = store.table(table);
-    let field = &table.object.fields[usize::from(path.field)];
+    let field = table.object.fields.get(usize::from(path.field))?;
     let mut slots = Vec::with_capacity(values.len());
     for value in values {
         match value {

@@ -1,18 +1,31 @@
-//! Running queries: binding names to fields, filtering, ordering, paging.
+//! Running queries: binding names to fields, filtering, grouping, ordering, paging.
+//!
+//! ```text
+//! soql (tree of names) ─▶ bind ─▶ Bound ─▶ run ─▶ slots  ─▶ write ─▶ pages, later ones by a cursor
+//!                          └ conditions     └ group ─▶ groups ─▶ one page
+//! ```
 
 mod bind;
+mod conditions;
+mod cursors;
 mod eval;
+mod explain;
+mod group;
+mod run;
+mod write;
 
 use crate::answer::{Request, Response};
 use crate::json::{write_int, write_text};
 use crate::org::Org;
 use crate::rest::Plan;
-use crate::schema::Object;
-use crate::soql::{self, Items};
-use crate::store::{Row, RowState, Store};
-use bind::Tree;
-use hashbrown::HashMap;
-use std::cmp::Ordering;
+use crate::soql::{self, SoqlError};
+use bind::{BindError, Bound};
+use cursors::{Cursor, LOCATOR_MS};
+use std::sync::Arc;
+use write::Pages;
+
+pub use cursors::Cursors;
+pub use write::write_record;
 
 /// Rows of a page unless the caller asks for fewer.
 const PAGE_ROWS: usize = 2000;
@@ -20,269 +33,139 @@ const PAGE_ROWS: usize = 2000;
 /// The fewest rows that a caller can ask for.
 const PAGE_ROWS_MIN: usize = 200;
 
-/// How long a locator lives.
-const LOCATOR_MS: i64 = 2 * 86_400_000;
-
-/// Rows that all locators together may keep in mind; the oldest locator makes room.
-const LOCATOR_ROWS_MAX: usize = 8_000_000;
-
 const OFFSET_MAX: usize = 2000;
 
-struct Cursor {
-    table: usize,
-    slots: Vec<u32>,
-    tree: Tree,
-    version: u32,
-    page: usize,
-    ends_ms: i64,
-}
-
-/// Queries whose later pages may still be asked for.
-#[derive(Default)]
-pub struct Cursors {
-    next: u64,
-    open: HashMap<u64, Cursor>,
-}
-
-impl Cursors {
-    fn add(&mut self, cursor: Cursor, now_ms: i64) -> u64 {
-        self.open.retain(|_, cursor| cursor.ends_ms > now_ms);
-        let rows = |open: &HashMap<u64, Cursor>| open.values().map(|cursor| cursor.slots.len()).sum::<usize>();
-        while rows(&self.open) + cursor.slots.len() > LOCATOR_ROWS_MAX {
-            let Some(oldest) = self.open.keys().min().copied() else { break };
-            self.open.remove(&oldest);
-        }
-        self.next += 1;
-        self.open.insert(self.next, cursor);
-        self.next
-    }
-}
-
-/// Answers `GET /query?q=` and `/queryAll?q=`.
+/// Answers `GET /query?q=` and `/queryAll?q=`, and both with `explain=`.
 pub fn start(org: &mut Org, plan: &Plan, request: &Request<'_>, deleted: bool, now_ms: i64) -> Response {
-    let Some(text) = request.parameter("q") else {
+    let explained = request.parameter("explain");
+    let Some(text) = explained.clone().or_else(|| request.parameter("q")) else {
         return Response::error(400, "MALFORMED_QUERY", "A query string has to be specified");
     };
-    let select = match soql::parse(&text) {
-        Ok(select) => select,
-        Err(error) => return malformed(&text, &error),
-    };
-    if select.offset > OFFSET_MAX {
-        return Response::error(400, "NUMBER_OUTSIDE_VALID_RANGE", "Maximum SOQL offset allowed is 2000");
-    }
-    let bound = match bind::bind(&org.store, &select, now_ms) {
+    let bound = match prepare(&org.store, &text, now_ms) {
         Ok(bound) => bound,
-        Err(error) => return Response::error(400, error.code, &error.message),
+        Err(error) => return refused(&text, &error),
     };
-    let slots = run(&org.store, &bound, &select, deleted);
-    if select.items == Items::Count {
-        return Response::json(200, format!("{{\"totalSize\":{},\"done\":true,\"records\":[]}}", slots.len()).into());
+    if explained.is_some() {
+        return explain::answer(&org.store, &bound);
     }
-    let page = request.header("sforce-query-options").and_then(batch_size).unwrap_or(PAGE_ROWS);
-    let cursor = Cursor {
-        table: bound.table,
-        slots,
-        tree: bound.tree,
-        version: plan.version,
-        page,
-        ends_ms: now_ms + LOCATOR_MS,
+    match &bound.shape {
+        Shape::Count => {
+            let count = run::rows(&org.store, &bound.query, deleted).len();
+            Response::json(200, format!("{{\"totalSize\":{count},\"done\":true,\"records\":[]}}").into())
+        }
+        Shape::Groups => groups(org, &bound.query, deleted),
+        Shape::Rows => {
+            let page = request.header("sforce-query-options").and_then(batch_size).unwrap_or(PAGE_ROWS);
+            rows(org, plan, &bound.query, deleted, page, now_ms)
+        }
+    }
+}
+
+/// What a query answers with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    Count,
+    Groups,
+    Rows,
+}
+
+struct Prepared {
+    shape: Shape,
+    query: Bound,
+}
+
+/// Reads and binds a query.
+fn prepare(store: &crate::store::Store, text: &str, now_ms: i64) -> Result<Prepared, BindError> {
+    let select = soql::parse(text).map_err(|SoqlError { message, at }| BindError {
+        code: "MALFORMED_QUERY",
+        message,
+        at: Some(at),
+    })?;
+    if select.offset > OFFSET_MAX {
+        return Err(bind::wrong("NUMBER_OUTSIDE_VALID_RANGE", "Maximum SOQL offset allowed is 2000"));
+    }
+    let query = bind::bind(store, &select, now_ms)?;
+    let shape = match (&query.groups, select.counts_only()) {
+        (_, true) => Shape::Count,
+        (Some(_), _) => Shape::Groups,
+        (None, _) => Shape::Rows,
     };
-    if cursor.slots.len() <= page {
-        return Response::json(200, write_page(&org.store, &cursor, 0, 0));
-    }
-    let number = org.cursors.add(cursor, now_ms);
-    match org.cursors.open.get(&number) {
-        Some(cursor) => Response::json(200, write_page(&org.store, cursor, 0, number)),
-        None => bad_locator(),
-    }
+    Ok(Prepared { shape, query })
+}
+
+fn rows(org: &mut Org, plan: &Plan, query: &Bound, deleted: bool, page: usize, now_ms: i64) -> Response {
+    let slots = run::rows(&org.store, query, deleted);
+    let tree = Arc::clone(&query.tree);
+    let cursor = Cursor { slots, tree, deleted, version: plan.version, page, ends_ms: now_ms + LOCATOR_MS };
+    let cursor = Arc::new(cursor);
+    let more = cursor.slots.len() > page;
+    let number = if more { org.cursors.add(Arc::clone(&cursor), now_ms) } else { 0 };
+    Response::json(200, page_of(org, &cursor, 0, number, now_ms))
 }
 
 /// Answers `GET /query/{locator}`.
 pub fn more(org: &mut Org, plan: &Plan, now_ms: i64) -> Response {
-    let text = plan.key_value.as_deref().unwrap_or_default();
-    let Some((id, offset)) = text.split_once('-') else { return bad_locator() };
-    let id = crate::ids::SfId::parse(id).filter(|id| id.prefix() == *b"01g").and_then(|id| id.number());
-    let (Some(number), Ok(offset)) = (id, offset.parse::<usize>()) else { return bad_locator() };
-    match org.cursors.open.get(&number).filter(|cursor| cursor.ends_ms > now_ms && offset < cursor.slots.len()) {
-        Some(cursor) => Response::json(200, write_page(&org.store, cursor, offset, number)),
-        None => bad_locator(),
+    match org.cursors.find(plan.key_value.as_deref().unwrap_or_default(), now_ms) {
+        Some((cursor, number, offset)) => Response::json(200, page_of(org, &cursor, offset, number, now_ms)),
+        None => Response::error(400, "INVALID_QUERY_LOCATOR", "invalid query locator"),
     }
 }
 
-fn bad_locator() -> Response {
-    Response::error(400, "INVALID_QUERY_LOCATOR", "invalid query locator")
+fn page_of(org: &mut Org, cursor: &Cursor, offset: usize, number: u64, now_ms: i64) -> Vec<u8> {
+    let mut out = Vec::with_capacity(256 * cursor.page.min(cursor.slots.len()) + 64);
+    Pages { store: &org.store, cursors: &mut org.cursors, now_ms }.write(&mut out, cursor, offset, number);
+    out
 }
 
-fn malformed(text: &str, error: &soql::SoqlError) -> Response {
-    let before = text.get(..error.at).unwrap_or(text);
-    let row = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-    let from = before.char_indices().rev().nth(20).map_or(0, |(at, _)| at);
-    let near: String = text[from..].chars().take(60).collect();
-    let message = format!("\n{near}\n^\nERROR at Row:{row}:Column:{column}\n{}", error.message);
-    Response::error(400, "MALFORMED_QUERY", &message)
+fn groups(org: &Org, query: &Bound, deleted: bool) -> Response {
+    let Some(groups) = &query.groups else { return Response::empty(500) };
+    let found = group::run(&org.store, query, groups, deleted);
+    if found.len() > PAGE_ROWS {
+        let message =
+            "Aggregate query does not support queryMore(), use LIMIT to restrict the results to a single batch";
+        return Response::error(400, "EXCEEDED_ID_LIMIT", message);
+    }
+    let mut out = b"{\"totalSize\":".to_vec();
+    write_int(&mut out, found.len() as i64);
+    out.extend_from_slice(b",\"done\":true,\"records\":[");
+    for (at, group) in found.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(b"{\"attributes\":{\"type\":\"AggregateResult\"}");
+        for (name, source) in &groups.columns {
+            out.push(b',');
+            write_text(&mut out, name);
+            out.push(b':');
+            group.value(source).write_json(&mut out);
+        }
+        out.push(b'}');
+    }
+    out.extend_from_slice(b"]}");
+    Response::json(200, out)
+}
+
+/// An error as Salesforce words it: with the place in the query, where one is known.
+fn refused(text: &str, error: &BindError) -> Response {
+    match error.at {
+        Some(at) => Response::error(400, error.code, &located(text, at, &error.message)),
+        None => Response::error(400, error.code, &error.message),
+    }
+}
+
+/// Puts a piece of the query and a caret before a message.
+fn located(text: &str, at: usize, message: &str) -> String {
+    let before = text.get(..at).unwrap_or(text);
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    let (row, column) = (before.matches('\n').count() + 1, line.chars().count() + 1);
+    let shown = line.chars().count().min(20);
+    let from = line.char_indices().rev().nth(shown.saturating_sub(1)).map_or(0, |(at, _)| at);
+    let piece: String = line[from..].chars().chain(text[before.len()..].chars().take(40)).collect();
+    let piece = piece.split('\n').next().unwrap_or_default();
+    format!("\n{piece}\n{}^\nERROR at Row:{row}:Column:{column}\n{message}", " ".repeat(shown))
 }
 
 fn batch_size(options: &str) -> Option<usize> {
     let size = options.split(',').find_map(|option| option.trim().strip_prefix("batchSize="))?;
     Some(size.trim().parse::<usize>().ok()?.clamp(PAGE_ROWS_MIN, PAGE_ROWS))
-}
-
-fn run(store: &Store, bound: &bind::Bound, select: &soql::Select, deleted: bool) -> Vec<u32> {
-    let table = store.table(bound.table);
-    let visible = |row: &Row| row.state == RowState::Live || (deleted && row.state == RowState::Deleted);
-    let fits = |row: &Row| {
-        visible(row) && bound.filter.as_ref().is_none_or(|filter| eval::holds(store, filter, row, bound.table))
-    };
-    // Without an order, rows come in the order of their creation: no more than limit and offset need be looked for.
-    let enough = match select.limit {
-        Some(limit) if bound.order.is_empty() => limit.saturating_add(select.offset),
-        _ => usize::MAX,
-    };
-    let candidates =
-        bound.filter.as_ref().filter(|_| !deleted).and_then(|filter| eval::candidates(store, filter, bound.table));
-    let mut slots: Vec<u32> = match candidates {
-        Some(mut slots) => {
-            slots.sort_unstable();
-            slots.dedup();
-            slots.into_iter().filter(|slot| table.row(*slot).is_some_and(&fits)).take(enough).collect()
-        }
-        None => table.rows().filter(|(_, row)| fits(row)).map(|(slot, _)| slot).take(enough).collect(),
-    };
-    if !bound.order.is_empty() {
-        sort(store, bound, &mut slots);
-    }
-    slots.drain(..select.offset.min(slots.len()));
-    slots.truncate(select.limit.unwrap_or(usize::MAX));
-    slots
-}
-
-fn sort(store: &Store, bound: &bind::Bound, slots: &mut [u32]) {
-    let table = store.table(bound.table);
-    let key = |slot: &u32| {
-        let row = table.row(*slot);
-        let value =
-            |path| row.map_or(crate::value::Value::Null, |row| eval::value(store, path, row, bound.table).into_owned());
-        bound.order.iter().map(|(path, _, _)| value(path)).collect::<Vec<_>>()
-    };
-    slots.sort_by_cached_key(|slot| {
-        let directions = bound.order.iter().map(|(_, descending, nulls_last)| (*descending, *nulls_last));
-        SortKey { parts: key(slot).into_iter().zip(directions).collect() }
-    });
-}
-
-#[derive(PartialEq, Eq)]
-struct SortKey {
-    parts: Vec<(crate::value::Value, (bool, bool))>,
-}
-
-impl PartialOrd for SortKey {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for SortKey {
-    fn cmp(&self, other: &Self) -> Ordering {
-        for ((mine, (descending, nulls_last)), (theirs, _)) in self.parts.iter().zip(&other.parts) {
-            let order = match (mine.is_null(), theirs.is_null()) {
-                (true, true) => Ordering::Equal,
-                (true, false) => {
-                    if *nulls_last {
-                        Ordering::Greater
-                    } else {
-                        Ordering::Less
-                    }
-                }
-                (false, true) => {
-                    if *nulls_last {
-                        Ordering::Less
-                    } else {
-                        Ordering::Greater
-                    }
-                }
-                (false, false) => {
-                    let order = eval::compare(mine, theirs).unwrap_or(Ordering::Equal);
-                    if *descending { order.reverse() } else { order }
-                }
-            };
-            if order != Ordering::Equal {
-                return order;
-            }
-        }
-        Ordering::Equal
-    }
-}
-
-fn write_page(store: &Store, cursor: &Cursor, offset: usize, number: u64) -> Vec<u8> {
-    let end = (offset + cursor.page).min(cursor.slots.len());
-    let done = end == cursor.slots.len();
-    let mut out = Vec::with_capacity(256 * (end - offset) + 64);
-    out.extend_from_slice(b"{\"totalSize\":");
-    write_int(&mut out, cursor.slots.len() as i64);
-    out.extend_from_slice(if done { b",\"done\":true" } else { b",\"done\":false" });
-    if !done {
-        let id = crate::ids::SfId::new(*b"01g", number);
-        let url = format!("/services/data/v{}.0/query/{id}-{end}", cursor.version);
-        out.extend_from_slice(b",\"nextRecordsUrl\":");
-        write_text(&mut out, &url);
-    }
-    out.extend_from_slice(b",\"records\":[");
-    let table = store.table(cursor.table);
-    let mut first = true;
-    for row in cursor.slots[offset..end].iter().filter_map(|slot| table.row(*slot)) {
-        if !std::mem::take(&mut first) {
-            out.push(b',');
-        }
-        write_tree(&mut out, store, &table.object, row, cursor.version, &cursor.tree);
-    }
-    out.extend_from_slice(b"]}");
-    out
-}
-
-fn write_tree(out: &mut Vec<u8>, store: &Store, object: &Object, row: &Row, version: u32, tree: &Tree) {
-    write_attributes(out, object, row, version);
-    for field in &tree.fields {
-        write_field(out, object, row, *field);
-    }
-    for (lookup, inner) in &tree.parents {
-        let reference = object.fields[usize::from(*lookup)].reference.as_ref();
-        out.push(b',');
-        write_text(out, reference.and_then(|reference| reference.relationship.as_deref()).unwrap_or_default());
-        out.push(b':');
-        match row.value(object, *lookup).as_ref() {
-            crate::value::Value::Id(id) => match store.row_of(*id) {
-                Some((table, _, parent)) => write_tree(out, store, &store.table(table).object, parent, version, inner),
-                None => out.extend_from_slice(b"null"),
-            },
-            _ => out.extend_from_slice(b"null"),
-        }
-    }
-    out.push(b'}');
-}
-
-/// Writes a record with these fields and its attributes.
-pub fn write_record(out: &mut Vec<u8>, object: &Object, row: &Row, version: u32, fields: &[u16]) {
-    write_attributes(out, object, row, version);
-    for field in fields {
-        write_field(out, object, row, *field);
-    }
-    out.push(b'}');
-}
-
-fn write_attributes(out: &mut Vec<u8>, object: &Object, row: &Row, version: u32) {
-    use std::io::Write as _;
-    // Writing to a Vec cannot fail.
-    let _ = write!(
-        out,
-        "{{\"attributes\":{{\"type\":\"{0}\",\"url\":\"/services/data/v{version}.0/sobjects/{0}/{1}\"}}",
-        object.name, row.id
-    );
-}
-
-fn write_field(out: &mut Vec<u8>, object: &Object, row: &Row, field: u16) {
-    out.push(b',');
-    write_text(out, &object.fields[usize::from(field)].name);
-    out.push(b':');
-    row.value(object, field).write_json(out);
 }

@@ -1,7 +1,7 @@
 //! SOQL's words.
 
 use super::{Literal, SoqlError};
-use crate::value::{parse_date, parse_datetime};
+use crate::value::{parse_date, parse_datetime, parse_time};
 
 /// A word of the text.
 #[derive(Clone, Debug, PartialEq)]
@@ -96,6 +96,9 @@ fn number_or_date(text: &str, at: usize) -> Result<Literal, SoqlError> {
     }
     if let Some(days) = parse_date(text) {
         return Ok(Literal::Date(days));
+    }
+    if let Some(ms) = parse_time(text) {
+        return Ok(Literal::Time(ms));
     }
     match parse_datetime(text) {
         Some(ms) => Ok(Literal::Datetime(ms)),

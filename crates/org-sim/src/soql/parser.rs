@@ -1,13 +1,11 @@
-//! SOQL's grammar, by recursive descent.
+//! SOQL's grammar, by recursive descent: words, names and conditions. The clauses of a query are in `clauses`.
 
+use super::dates::{DateFunction, Relative};
 use super::lexer::{Token, cut};
-use super::{Expr, Items, Literal, Op, Order, Path, QUERY_CHARS_MAX, Select, SoqlError};
+use super::{Aggregate, Expr, Literal, Op, Path, QUERY_CHARS_MAX, Select, SoqlError, Term};
 
-/// Parentheses and NOTs nested deeper than this are refused: the parser recurses.
-const DEPTH_MAX: usize = 100;
-
-/// Names that open another clause and so cannot be an alias.
-const CLAUSES: [&str; 10] = ["WHERE", "ORDER", "LIMIT", "OFFSET", "GROUP", "HAVING", "WITH", "FOR", "USING", "ALL"];
+/// Parentheses, NOTs and queries nested deeper than this are refused: the parser recurses.
+pub(super) const DEPTH_MAX: usize = 100;
 
 /// Reads a query.
 ///
@@ -21,91 +19,24 @@ pub fn parse(text: &str) -> Result<Select, SoqlError> {
         });
     }
     let mut parser = Parser { tokens: cut(text)?, next: 0, end: text.len() };
-    let select = parser.select()?;
+    let select = parser.select(0)?;
     match parser.tokens.get(parser.next) {
         None => Ok(select),
         Some(_) => Err(parser.unexpected()),
     }
 }
 
-struct Parser {
+pub(super) struct Parser {
     tokens: Vec<(Token, usize)>,
     next: usize,
     end: usize,
 }
 
-type Parsed<T> = Result<T, SoqlError>;
+pub(super) type Parsed<T> = Result<T, SoqlError>;
 
 impl Parser {
-    fn select(&mut self) -> Parsed<Select> {
-        self.expect_word("SELECT")?;
-        let items = self.items()?;
-        self.expect_word("FROM")?;
-        let from = self.name()?;
-        // An alias changes nothing here but may stand before each field; only a bare one is taken.
-        if let Some(Token::Word(word)) = self.peek()
-            && !CLAUSES.iter().any(|clause| word.eq_ignore_ascii_case(clause))
-        {
-            self.next += 1;
-        }
-        let filter = if self.word("WHERE") { Some(self.expr(0)?) } else { None };
-        let order = if self.word("ORDER") {
-            self.expect_word("BY")?;
-            self.list(Self::order)?
-        } else {
-            Vec::new()
-        };
-        let limit = if self.word("LIMIT") { Some(self.count()?) } else { None };
-        let offset = if self.word("OFFSET") { self.count()? } else { 0 };
-        if let Some(Token::Word(word)) = self.peek()
-            && ["GROUP", "HAVING", "WITH", "FOR", "USING"].iter().any(|clause| word.eq_ignore_ascii_case(clause))
-        {
-            let message = format!("{} is not supported by this simulated org", word.to_ascii_uppercase());
-            return Err(SoqlError { message, at: self.at() });
-        }
-        Ok(Select { items, from, filter, order, limit, offset })
-    }
-
-    fn items(&mut self) -> Parsed<Items> {
-        if let (Some(Token::Word(word)), Some(Token::Symbol("("))) =
-            (self.peek(), self.tokens.get(self.next + 1).map(|t| &t.0))
-        {
-            let word = word.to_ascii_uppercase();
-            if word == "COUNT" {
-                self.next += 2;
-                self.expect(")")?;
-                return Ok(Items::Count);
-            }
-            if word == "FIELDS" {
-                self.next += 2;
-                let which = self.name()?.to_ascii_uppercase();
-                self.expect(")")?;
-                return match which.as_str() {
-                    "ALL" => Ok(Items::All { standard: true, custom: true }),
-                    "STANDARD" => Ok(Items::All { standard: true, custom: false }),
-                    "CUSTOM" => Ok(Items::All { standard: false, custom: true }),
-                    _ => Err(self.unexpected()),
-                };
-            }
-        }
-        self.list(Self::path).map(Items::Fields)
-    }
-
-    fn order(&mut self) -> Parsed<Order> {
-        let path = self.path()?;
-        let descending = !self.word("ASC") && self.word("DESC");
-        let mut nulls_last = false;
-        if self.word("NULLS") {
-            nulls_last = !self.word("FIRST");
-            if nulls_last {
-                self.expect_word("LAST")?;
-            }
-        }
-        Ok(Order { path, descending, nulls_last })
-    }
-
-    fn expr(&mut self, depth: usize) -> Parsed<Expr> {
-        let first = self.term(depth)?;
+    pub(super) fn expr(&mut self, depth: usize) -> Parsed<Expr> {
+        let first = self.condition(depth)?;
         let mut terms = vec![first];
         let conjunction = if self.is_word("AND") {
             "AND"
@@ -115,7 +46,7 @@ impl Parser {
             return Ok(terms.remove(0));
         };
         while self.word(conjunction) {
-            terms.push(self.term(depth)?);
+            terms.push(self.condition(depth)?);
         }
         // AND beside OR needs parentheses, as in Salesforce.
         if self.is_word("AND") || self.is_word("OR") {
@@ -124,29 +55,36 @@ impl Parser {
         Ok(if conjunction == "AND" { Expr::And(terms) } else { Expr::Or(terms) })
     }
 
-    fn term(&mut self, depth: usize) -> Parsed<Expr> {
+    fn condition(&mut self, depth: usize) -> Parsed<Expr> {
         if depth > DEPTH_MAX {
             return Err(SoqlError { message: "the condition is nested too deeply".into(), at: self.at() });
         }
         if self.word("NOT") {
-            return Ok(Expr::Not(Box::new(self.term(depth + 1)?)));
+            return Ok(Expr::Not(Box::new(self.condition(depth + 1)?)));
         }
         if self.symbol("(") {
             let inner = self.expr(depth + 1)?;
             self.expect(")")?;
             return Ok(inner);
         }
-        let path = self.path()?;
+        let term = self.term()?;
         if self.word("LIKE") {
-            return Ok(Expr::Compare { path, op: Op::Like, value: self.literal()? });
+            return Ok(Expr::Compare { term, op: Op::Like, value: self.literal()? });
+        }
+        if self.is_word("INCLUDES") || self.is_word("EXCLUDES") {
+            let negated = self.word("EXCLUDES") || !self.word("INCLUDES");
+            return Ok(Expr::Includes { term, negated, values: self.literals()? });
         }
         let negated = self.word("NOT");
         if negated || self.is_word("IN") {
             self.expect_word("IN")?;
-            self.expect("(")?;
-            let values = self.list(Self::literal)?;
-            self.expect(")")?;
-            return Ok(Expr::In { path, negated, values });
+            if self.peek_second_is_select() {
+                self.expect("(")?;
+                let query = Box::new(self.select(depth + 1)?);
+                self.expect(")")?;
+                return Ok(Expr::InQuery { term, negated, query });
+            }
+            return Ok(Expr::In { term, negated, values: self.literals()? });
         }
         let op = match self.peek() {
             Some(Token::Symbol("=")) => Op::Equal,
@@ -158,7 +96,14 @@ impl Parser {
             _ => return Err(self.unexpected()),
         };
         self.next += 1;
-        Ok(Expr::Compare { path, op, value: self.literal()? })
+        Ok(Expr::Compare { term, op, value: self.literal()? })
+    }
+
+    fn literals(&mut self) -> Parsed<Vec<Literal>> {
+        self.expect("(")?;
+        let values = self.list(Self::literal)?;
+        self.expect(")")?;
+        Ok(values)
     }
 
     fn literal(&mut self) -> Parsed<Literal> {
@@ -170,23 +115,11 @@ impl Parser {
                     "NULL" => Literal::Null,
                     "TRUE" => Literal::Bool(true),
                     "FALSE" => Literal::Bool(false),
-                    "TODAY" => Literal::Days { from: 0, count: 1 },
-                    "YESTERDAY" => Literal::Days { from: -1, count: 1 },
-                    "TOMORROW" => Literal::Days { from: 1, count: 1 },
-                    "LAST_N_DAYS" | "NEXT_N_DAYS" => {
-                        self.next += 1;
-                        if self.peek() != Some(&Token::Symbol(":")) {
-                            return Err(self.unexpected());
-                        }
-                        self.next += 1;
-                        let days = i32::try_from(self.count()?).unwrap_or(i32::MAX).min(1_000_000);
-                        return Ok(if word == "LAST_N_DAYS" {
-                            Literal::Days { from: -days, count: days + 1 }
-                        } else {
-                            Literal::Days { from: 1, count: days }
-                        });
-                    }
-                    _ => return Err(self.unexpected()),
+                    _ if Relative::takes_number(&word) => return self.relative(&word),
+                    _ => match Relative::from_word(&word) {
+                        Some(relative) => Literal::Relative(relative),
+                        None => return Err(self.unexpected()),
+                    },
                 }
             }
             _ => return Err(self.unexpected()),
@@ -195,15 +128,67 @@ impl Parser {
         Ok(literal)
     }
 
-    fn path(&mut self) -> Parsed<Path> {
-        let mut path = vec![self.name()?];
-        while self.symbol(".") {
-            path.push(self.name()?);
-        }
-        Ok(path)
+    /// Reads the number of `LAST_N_DAYS:7`.
+    fn relative(&mut self, word: &str) -> Parsed<Literal> {
+        self.next += 1;
+        self.expect(":")?;
+        let number = i32::try_from(self.count()?).unwrap_or(i32::MAX);
+        Relative::with_number(word, number).map(Literal::Relative).ok_or_else(|| self.unexpected())
     }
 
-    fn list<T>(&mut self, one: impl Fn(&mut Self) -> Parsed<T>) -> Parsed<Vec<T>> {
+    /// Reads a field, an aggregate or a date function.
+    pub(super) fn term(&mut self) -> Parsed<Term> {
+        let at = self.at();
+        let Some(function) = self.function() else { return self.path().map(Term::Path) };
+        let aggregate = match function.as_str() {
+            "COUNT" => Aggregate::Count,
+            "COUNT_DISTINCT" => Aggregate::CountDistinct,
+            "SUM" => Aggregate::Sum,
+            "AVG" => Aggregate::Avg,
+            "MIN" => Aggregate::Min,
+            "MAX" => Aggregate::Max,
+            _ => {
+                let Some(function) = DateFunction::from_word(&function) else { return Err(self.unexpected()) };
+                self.next += 2;
+                // The org's time zone is UTC: a conversion changes nothing.
+                let converted = self.function().is_some_and(|name| name == "CONVERTTIMEZONE");
+                self.next += if converted { 2 } else { 0 };
+                let path = self.path()?;
+                if converted {
+                    self.expect(")")?;
+                }
+                self.expect(")")?;
+                return Ok(Term::Date(function, path));
+            }
+        };
+        self.next += 2;
+        let path = if aggregate == Aggregate::Count && self.peek() == Some(&Token::Symbol(")")) {
+            None
+        } else {
+            Some(self.path()?)
+        };
+        self.expect(")")?;
+        Ok(Term::Aggregate(aggregate, path, at))
+    }
+
+    /// The name of the function that comes next, in upper case; nothing is taken.
+    pub(super) fn function(&self) -> Option<String> {
+        match (self.peek(), self.tokens.get(self.next + 1).map(|(token, _)| token)) {
+            (Some(Token::Word(word)), Some(Token::Symbol("("))) => Some(word.to_ascii_uppercase()),
+            _ => None,
+        }
+    }
+
+    pub(super) fn path(&mut self) -> Parsed<Path> {
+        let at = self.at();
+        let mut names = vec![self.name()?];
+        while self.symbol(".") {
+            names.push(self.name()?);
+        }
+        Ok(Path { names, at })
+    }
+
+    pub(super) fn list<T>(&mut self, mut one: impl FnMut(&mut Self) -> Parsed<T>) -> Parsed<Vec<T>> {
         let mut items = vec![one(self)?];
         while self.symbol(",") {
             items.push(one(self)?);
@@ -211,7 +196,7 @@ impl Parser {
         Ok(items)
     }
 
-    fn count(&mut self) -> Parsed<usize> {
+    pub(super) fn count(&mut self) -> Parsed<usize> {
         if let Some(Token::Value(Literal::Number(digits))) = self.peek()
             && let Ok(number) = digits.parse()
         {
@@ -221,7 +206,7 @@ impl Parser {
         Err(self.unexpected())
     }
 
-    fn name(&mut self) -> Parsed<String> {
+    pub(super) fn name(&mut self) -> Parsed<String> {
         match self.peek() {
             Some(Token::Word(word)) => {
                 let word = word.clone();
@@ -232,39 +217,58 @@ impl Parser {
         }
     }
 
+    /// The next word, if one comes next; nothing is taken.
+    pub(super) fn peek_name(&self) -> Option<&str> {
+        match self.peek() {
+            Some(Token::Word(word)) => Some(word),
+            _ => None,
+        }
+    }
+
+    /// True when a query in parentheses comes next.
+    pub(super) fn peek_second_is_select(&self) -> bool {
+        let second = self.tokens.get(self.next + 1).map(|(token, _)| token);
+        self.peek() == Some(&Token::Symbol("("))
+            && matches!(second, Some(Token::Word(word)) if word.eq_ignore_ascii_case("SELECT"))
+    }
+
     fn peek(&self) -> Option<&Token> {
         self.tokens.get(self.next).map(|(token, _)| token)
     }
 
-    fn is_word(&self, keyword: &str) -> bool {
+    pub(super) fn skip(&mut self, tokens: usize) {
+        self.next += tokens;
+    }
+
+    pub(super) fn is_word(&self, keyword: &str) -> bool {
         matches!(self.peek(), Some(Token::Word(word)) if word.eq_ignore_ascii_case(keyword))
     }
 
-    fn word(&mut self, keyword: &str) -> bool {
+    pub(super) fn word(&mut self, keyword: &str) -> bool {
         let found = self.is_word(keyword);
         self.next += usize::from(found);
         found
     }
 
-    fn symbol(&mut self, symbol: &'static str) -> bool {
+    pub(super) fn symbol(&mut self, symbol: &'static str) -> bool {
         let found = self.peek() == Some(&Token::Symbol(symbol));
         self.next += usize::from(found);
         found
     }
 
-    fn expect(&mut self, symbol: &'static str) -> Parsed<()> {
+    pub(super) fn expect(&mut self, symbol: &'static str) -> Parsed<()> {
         if self.symbol(symbol) { Ok(()) } else { Err(self.unexpected()) }
     }
 
-    fn expect_word(&mut self, keyword: &str) -> Parsed<()> {
+    pub(super) fn expect_word(&mut self, keyword: &str) -> Parsed<()> {
         if self.word(keyword) { Ok(()) } else { Err(self.unexpected()) }
     }
 
-    fn at(&self) -> usize {
+    pub(super) fn at(&self) -> usize {
         self.tokens.get(self.next).map_or(self.end, |(_, at)| *at)
     }
 
-    fn unexpected(&self) -> SoqlError {
+    pub(super) fn unexpected(&self) -> SoqlError {
         let message = match self.peek() {
             None => "unexpected token: '<EOF>'".to_owned(),
             Some(Token::Word(word)) => format!("unexpected token: '{word}'"),
@@ -280,6 +284,7 @@ impl Parser {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::soql::Item;
     use proptest::prelude::*;
 
     #[test]
@@ -292,26 +297,46 @@ mod tests {
         .unwrap();
         assert_eq!(select.from, "Case");
         assert_eq!((select.limit, select.offset), (Some(10), 5));
-        assert_eq!(
-            select.items,
-            Items::Fields(vec![vec!["Id".into()], vec!["Account".into(), "Owner".into(), "Name".into()]])
-        );
+        let Item::Term { term: Term::Path(path), .. } = &select.items[1] else { panic!("a path") };
+        assert_eq!((path.names.join(".").as_str(), path.at), ("Account.Owner.Name", 11));
         assert!(select.order[0].descending && select.order[0].nulls_last && !select.order[1].descending);
         let Some(Expr::And(terms)) = select.filter else { panic!("an AND") };
         assert_eq!(terms.len(), 6);
-        assert_eq!(parse("SELECT COUNT() FROM Account").unwrap().items, Items::Count);
+        assert!(parse("SELECT COUNT() FROM Account").unwrap().counts_only());
+        let select = parse(
+            "SELECT a.Industry, CALENDAR_YEAR(CreatedDate) y, COUNT(Id), SUM(Amount) total FROM Account a \
+             WHERE Skills__c INCLUDES ('A;B', 'C') AND Id NOT IN (SELECT AccountId FROM Contact WHERE a = THIS_QUARTER) \
+             GROUP BY Industry, CALENDAR_YEAR(CreatedDate) HAVING COUNT(Id) > 1 ORDER BY SUM(Amount) DESC LIMIT 5",
+        )
+        .unwrap();
+        assert!(select.grouped() && select.group.len() == 2 && select.having.is_some());
+        assert_eq!(select.alias.as_deref(), Some("a"));
+        let select = parse(
+            "SELECT FIELDS(STANDARD), toLabel(Status), (SELECT Id, (SELECT Id FROM Lines__r) FROM Contacts ORDER BY Id), \
+             TYPEOF Owner WHEN User THEN Name, Email WHEN Group THEN Type ELSE Id END FROM Account \
+             USING SCOPE everything FOR VIEW",
+        )
+        .unwrap();
+        assert_eq!(select.items.len(), 4);
+        assert!(
+            matches!(&select.items[3], Item::TypeOf { whens, otherwise, .. } if whens.len() == 2 && otherwise.len() == 1)
+        );
     }
 
     #[test]
     fn mistakes_are_refused_with_their_place() {
         for (text, at) in [
             ("", 0),
-            ("SELECT FROM Account", 12),
+            ("SELECT FROM Account", 7),
             ("SELECT Id FROM Account WHERE", 28),
             ("SELECT Id FROM Account WHERE a = 1 AND b = 2 OR c = 3", 45),
             ("SELECT Id FROM Account WHERE a = 'x", 33),
             ("SELECT Id FROM Account LIMIT -1", 29),
-            ("SELECT Id FROM Account GROUP BY Name", 23),
+            ("SELECT Id FROM Account GROUP BY ROLLUP(Name)", 32),
+            ("SELECT Id FROM Account GROUP Name", 29),
+            ("SELECT Id, (SELECT Id FROM Contacts FROM Account", 36),
+            ("SELECT NOSUCH(Id) FROM Account", 7),
+            ("SELECT Id FROM Account WHERE a = LAST_N_DAYS", 44),
             ("SELECT Id FROM Account; DROP", 22),
             ("SELECT Id FROM Account WHERE a = 2026-13-01", 33),
         ] {
@@ -320,6 +345,8 @@ mod tests {
         let deep = format!("SELECT Id FROM A WHERE {}a = 1", "(".repeat(50_000));
         assert!(parse(&deep).is_err());
         assert!(parse(&format!("SELECT Id FROM A WHERE {}a = 1", "NOT ".repeat(20_000))).is_err());
+        assert!(parse(&"SELECT (".repeat(12_000)).is_err());
+        assert!(parse(&"SELECT Id FROM A WHERE Id IN (".repeat(3_000)).is_err());
     }
 
     proptest! {
@@ -332,6 +359,7 @@ mod tests {
         fn any_words_parse_without_panic(words in prop::collection::vec(prop::sample::select(vec![
             "SELECT", "FROM", "WHERE", "AND", "OR", "NOT", "IN", "LIKE", "ORDER", "BY", "LIMIT", "OFFSET", "COUNT", "FIELDS", "ALL",
             "(", ")", ",", ".", "=", "<", ">=", "'x'", "'\\", "1", "2026-01-01", "null", "TODAY", "LAST_N_DAYS", ":", "NULLS", "LAST", "a", "é",
+            "GROUP", "HAVING", "TYPEOF", "WHEN", "THEN", "ELSE", "END", "INCLUDES", "SUM", "CALENDAR_YEAR", "toLabel", "USING", "SCOPE", "FOR", "10:00:00Z",
         ]), 0..20)) {
             let _ = parse(&words.join(" "));
             let _ = parse(&format!("SELECT a FROM b WHERE {}", words.join(" ")));

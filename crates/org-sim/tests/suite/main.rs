@@ -8,6 +8,7 @@ mod faults;
 mod model;
 mod oauth;
 mod properties;
+mod query;
 mod recycle;
 mod rest;
 mod support;
