@@ -6,6 +6,7 @@ use crate::events::EventsConfig;
 use crate::faults::FaultRule;
 use crate::latency::LatencyModel;
 use crate::schema::spec::ObjectsSpec;
+use crate::security::FieldSecurity;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -145,6 +146,8 @@ pub struct OrgConfig {
     pub users: Vec<UserConfig>,
     /// Objects and fields beside the standard ones.
     pub objects: ObjectsSpec,
+    /// Fields that users cannot see or cannot write.
+    pub field_security: Vec<FieldSecurity>,
     pub latency: LatencyModel,
     pub row_locks: RowLocks,
     pub faults: Vec<FaultRule>,
@@ -169,6 +172,7 @@ impl Default for OrgConfig {
             apps: vec![AppConfig::default()],
             users: Vec::new(),
             objects: ObjectsSpec::default(),
+            field_security: Vec::new(),
             latency: LatencyModel::default(),
             row_locks: RowLocks::default(),
             faults: Vec::new(),

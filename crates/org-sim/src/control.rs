@@ -8,6 +8,7 @@ use crate::ids::SfId;
 use crate::latency::LatencyModel;
 use crate::org::Org;
 use crate::schema::spec::ObjectsSpec;
+use crate::security;
 use crate::server::Shared;
 use crate::store::{Row, RowState, Table};
 use serde::Deserialize;
@@ -82,6 +83,8 @@ fn route(shared: &Shared, request: &Request<'_>) -> Result<Response, SimError> {
             org.limits.set_requests(set.max, set.used, now);
             Ok(Response::value(200, &org.limits.body(now)))
         }
+        ("GET" | "POST", ["field-security"]) => security::control(&mut org, request, now),
+        ("GET", ["rules"]) => Ok(security::rules(&org)),
         ("GET", ["objects"]) => {
             let names: Vec<&str> = org.store.tables().iter().map(|table| &*table.object.name).collect();
             Ok(Response::value(200, &json!({ "objects": names })))

@@ -36,6 +36,7 @@ mod query;
 mod recycle;
 mod rest;
 mod schema;
+mod security;
 mod server;
 mod soql;
 mod store;
@@ -54,4 +55,8 @@ pub use ids::SfId;
 pub use latency::{LatencyModel, ServiceTime};
 pub use org::{Begun, Org, Ticket};
 pub use schema::build::parse_yaml as parse_objects;
-pub use schema::spec::{FieldSpec, FieldType, NameSpec, ObjectSpec, ObjectsSpec, OnDelete, Ordered, Targets};
+pub use schema::spec::{
+    FieldSpec, FieldType, NameSpec, ObjectSpec, ObjectsSpec, OnDelete, Ordered, RuleSpec, Targets, TrueWhen,
+};
+pub use security::FieldSecurity;
+pub use store::FieldAccess;

@@ -104,7 +104,7 @@ impl Org {
         for rule in &config.faults {
             faults.add(rule.clone());
         }
-        Ok(Self {
+        let mut org = Self {
             limits: Limits::new(&config),
             bus: events::new_bus(&config, now_ms),
             channels,
@@ -119,7 +119,12 @@ impl Org {
             requests: 0,
             whole: None,
             config: Arc::new(config),
-        })
+        };
+        let config = org.config.clone();
+        for setting in &config.field_security {
+            org.set_field_security(setting, now_ms)?;
+        }
+        Ok(org)
     }
 
     /// Answers a request at once, without waiting.

@@ -177,6 +177,7 @@ impl<'a> Writer<'a> {
         undoable: bool,
     ) -> Self {
         let mark = history.mark();
+        store.access.act_as(origin.user);
         Self { store, history, unverified, origin, mark, undo: undoable.then(Vec::new), whole: None }
     }
 

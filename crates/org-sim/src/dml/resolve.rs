@@ -4,7 +4,7 @@ use super::{RowError, Writer};
 use crate::ids::SfId;
 use crate::json::Json;
 use crate::schema::{Field, Object, Reference};
-use crate::store::RowState;
+use crate::store::{FieldAccess, RowState};
 use crate::value::Value;
 use std::borrow::Cow;
 
@@ -25,11 +25,12 @@ impl Writer<'_> {
     /// Turns a record's members into cells. `attributes`, the id and the upsert's key `except` are passed over.
     pub(super) fn cells(
         &self,
-        object: &Object,
+        table: usize,
         members: &Members<'_>,
         intent: Intent,
         except: Option<u16>,
     ) -> Result<Cells, RowError> {
+        let object = &self.store.table(table).object;
         let mut cells = Vec::with_capacity(members.len() + 1);
         let mut read_only = Vec::new();
         for (name, json) in members {
@@ -48,7 +49,7 @@ impl Writer<'_> {
             }
             let field = &object.fields[usize::from(number)];
             let writable = if intent == Intent::Create { field.createable } else { field.updateable };
-            if !writable {
+            if !writable || self.store.access.of(table, number) != FieldAccess::Editable {
                 read_only.push(field.name.to_string());
                 continue;
             }

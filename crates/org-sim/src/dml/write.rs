@@ -5,6 +5,7 @@ use super::{Cause, RowError, Writer};
 use crate::history::HistoryOp;
 use crate::ids::SfId;
 use crate::json::Json;
+use crate::schema::rules::Rule;
 use crate::schema::{Kind, Object};
 use crate::store::{Row, RowState, Table};
 use crate::value::Value;
@@ -120,7 +121,7 @@ impl Writer<'_> {
     ) -> Result<SfId, RowError> {
         let object = &self.store.table(table).object;
         Self::allow(object.createable)?;
-        let cells = self.cells(object, members, Intent::Create, key.as_ref().map(|(field, _)| *field))?;
+        let cells = self.cells(table, members, Intent::Create, key.as_ref().map(|(field, _)| *field))?;
         let cells: Cells = key.into_iter().chain(cells).collect();
         let sent: Vec<u16> = cells.iter().map(|(field, _)| *field).collect();
         let id = self.store.table(table).next_id();
@@ -131,6 +132,7 @@ impl Writer<'_> {
         }
         self.fill_defaults(object, &mut row);
         check_required(object, &row, None)?;
+        self.check_rules(object, &row, None)?;
         check_unique(self.store.table(table), &row, None)?;
         if object.is_event() {
             return self.history.feed.publish_row(object, &mut row, self.origin.now_ms);
@@ -140,6 +142,19 @@ impl Writer<'_> {
         let slot = self.insert(table, row);
         self.record(Cause::Request, table, slot, HistoryOp::Create, &sent, None);
         Ok(id)
+    }
+
+    /// Refuses a row that breaks a validation rule; the first one that it breaks is told.
+    fn check_rules(&self, object: &Object, row: &Row, old: Option<&Row>) -> Result<(), RowError> {
+        let broken = |rule: &&std::sync::Arc<Rule>| rule.active && rule.refuses(object, row, old, self.origin.now_ms);
+        match object.rules.iter().find(broken) {
+            None => Ok(()),
+            Some(rule) => Err(RowError {
+                code: "FIELD_CUSTOM_VALIDATION_EXCEPTION".into(),
+                message: rule.message.clone(),
+                fields: rule.field.iter().map(ToString::to_string).collect(),
+            }),
+        }
     }
 
     fn fill_defaults(&self, object: &Object, row: &mut Row) {
@@ -198,7 +213,7 @@ impl Writer<'_> {
     ) -> Result<(Row, Vec<u16>), RowError> {
         let object = &self.store.table(table).object;
         Self::allow(object.updateable)?;
-        let cells = self.cells(object, members, Intent::Update, key.as_ref().map(|(field, _)| *field))?;
+        let cells = self.cells(table, members, Intent::Update, key.as_ref().map(|(field, _)| *field))?;
         // The key is what the row was found by: it is sent, and stays in the spelling that the row has.
         let key = key.into_iter().map(|(field, _)| field);
         let sent: Vec<u16> = key.chain(cells.iter().map(|(field, _)| *field)).collect();
@@ -213,6 +228,7 @@ impl Writer<'_> {
         }
         let old = self.store.table(table).row(slot);
         check_required(object, &row, old)?;
+        self.check_rules(object, &row, old)?;
         check_unique(self.store.table(table), &row, Some(slot))?;
         row.modified_ms = seconds(self.origin.now_ms);
         row.modstamp_ms = row.modified_ms;

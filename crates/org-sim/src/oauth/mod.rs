@@ -151,6 +151,16 @@ impl Sessions {
         self.timeout_ms = seconds * 1000;
     }
 
+    /// The id of a user by name, without regard to ASCII case.
+    pub fn user_id(&self, username: &str) -> Option<SfId> {
+        self.user(username).map(|user| user.id)
+    }
+
+    /// The name of a user.
+    pub fn username(&self, id: SfId) -> Option<String> {
+        self.users.iter().find(|user| user.id == id).map(|user| user.username.clone())
+    }
+
     fn user(&self, username: &str) -> Option<&Account> {
         self.users.iter().find(|user| user.username.eq_ignore_ascii_case(username))
     }

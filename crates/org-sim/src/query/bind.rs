@@ -204,7 +204,9 @@ fn tree(scope: &Scope<'_>, select: &Select) -> Result<Tree, BindError> {
                     return Err(wrong("MALFORMED_QUERY", message));
                 }
                 let fields = scope.store.table(scope.table).object.fields.iter().enumerate();
-                let wanted = fields.filter(|(_, field)| if field.custom() { *custom } else { *standard });
+                let wanted = fields.filter(|(number, field)| {
+                    scope.store.sees(scope.table, *number as u16) && if field.custom() { *custom } else { *standard }
+                });
                 for (number, field) in wanted {
                     insert(&mut tree, &[], scope.table, number as u16).map_err(|()| duplicate(&field.name, None))?;
                 }
@@ -298,7 +300,8 @@ fn type_of(
         return Err(BindError { at: Some(path.at), ..wrong("MALFORMED_QUERY", "TYPEOF takes one relationship") });
     };
     let object = &scope.store.table(scope.table).object;
-    let lookup = object.relationship(name).ok_or_else(|| no_relationship(name, path.at))?;
+    let seen = object.relationship(name).filter(|lookup| scope.store.sees(scope.table, *lookup));
+    let lookup = seen.ok_or_else(|| no_relationship(name, path.at))?;
     let targets = targets(scope.store, scope.table, lookup);
     let tree = |table: usize, paths: &[Path]| {
         let mut tree = Tree { table, outputs: Vec::new() };
@@ -387,12 +390,14 @@ pub fn bind_path(scope: &Scope<'_>, path: &Path) -> Result<BoundPath, BindError>
     let mut tables = vec![scope.table];
     let mut lookups: Vec<(usize, u16)> = Vec::new();
     for name in parents {
-        let found = tables.iter().find_map(|table| Some((*table, store.table(*table).object.relationship(name)?)));
+        let lookup =
+            |table: usize| store.table(table).object.relationship(name).filter(|lookup| store.sees(table, *lookup));
+        let found = tables.iter().find_map(|table| Some((*table, lookup(*table)?)));
         let (table, lookup) = found.ok_or_else(|| no_relationship(name, at))?;
         lookups.push((table, lookup));
         tables = targets(store, table, lookup);
     }
-    let found = tables.iter().find_map(|table| Some((*table, store.table(*table).object.field(last)?)));
+    let found = tables.iter().find_map(|table| Some((*table, store.visible_field(*table, last)?)));
     match (found, tables.first()) {
         (_, Some(table)) if tables.len() > 1 && last.eq_ignore_ascii_case("Type") => {
             Ok(BoundPath { lookups, table: *table, field: TYPE_FIELD })

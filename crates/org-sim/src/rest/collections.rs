@@ -106,7 +106,8 @@ fn check_call(store: &Store, plan: &Plan, records: &[Json<'_>]) -> Result<(), Re
     if let (Some(object), Some(field)) = (&plan.object, &plan.key_field) {
         let table = store.find_table(object).ok_or_else(super::no_such_object)?;
         let object = &store.table(table).object;
-        let is_key = object.field(field).is_some_and(|number| object.fields[usize::from(number)].is_key());
+        let is_key =
+            store.visible_field(table, field).is_some_and(|number| object.fields[usize::from(number)].is_key());
         if !is_key || field.eq_ignore_ascii_case("Id") {
             let message = format!("Provided external ID field does not exist or is not accessible: {field}");
             return Err(Response::error(404, "NOT_FOUND", &message));
@@ -277,10 +278,10 @@ fn write_failed(out: &mut Vec<u8>, failed: &Failed) {
 
 /// Answers with one entry per id, null where there is no such live record.
 fn retrieve(org: &Org, plan: &Plan, request: &Request<'_>) -> Response {
-    let Some(table) = plan.object.as_deref().and_then(|object| org.store.find_table(object)) else {
+    let Some(number) = plan.object.as_deref().and_then(|object| org.store.find_table(object)) else {
         return super::no_such_object();
     };
-    let table = org.store.table(table);
+    let table = org.store.table(number);
     let body = request.json.as_ref().and_then(|json| json.as_ref().ok());
     let listed = |name: &str| -> Option<Vec<String>> {
         let items = body?.get(name)?.items()?;
@@ -296,7 +297,7 @@ fn retrieve(org: &Org, plan: &Plan, request: &Request<'_>) -> Response {
     }
     let mut fields = Vec::new();
     for name in names {
-        match table.object.field(&name) {
+        match org.store.visible_field(number, &name) {
             Some(field) => fields.push(field),
             None => {
                 let message = format!("No such column '{name}' on sobject of type {}", table.object.name);

@@ -4,6 +4,7 @@ use super::Plan;
 use crate::answer::{Request, Response};
 use crate::org::Org;
 use crate::schema::{Field, Kind, Object};
+use crate::store::FieldAccess;
 use crate::value::civil;
 use serde_json::{Value as J, json};
 
@@ -36,7 +37,7 @@ pub fn object(org: &Org, plan: &Plan, request: &Request<'_>) -> Response {
         return Response::empty(304).with("last-modified", modified);
     }
     let mut body = summary(object, plan.version);
-    body["fields"] = object.fields.iter().map(field).collect();
+    body["fields"] = fields(org, object);
     body["childRelationships"] = children(org, object);
     body["recordTypeInfos"] = json!([]);
     Response::value(200, &body).with("last-modified", modified)
@@ -74,6 +75,20 @@ fn summary(object: &Object, version: u32) -> J {
         "triggerable": true,
         "urls": { "sobject": base, "describe": format!("{base}/describe"), "rowTemplate": format!("{base}/{{ID}}") },
     })
+}
+
+fn fields(org: &Org, object: &Object) -> J {
+    let Some(table) = org.store.find_table(&object.name) else { return json!([]) };
+    let access = |number: usize| org.store.access.of(table, number as u16);
+    let seen = object.fields.iter().enumerate().filter(|(number, _)| access(*number) != FieldAccess::Hidden);
+    let described = seen.map(|(number, schema)| {
+        let mut described = field(schema);
+        if access(number) == FieldAccess::ReadOnly {
+            (described["createable"], described["updateable"]) = (J::Bool(false), J::Bool(false));
+        }
+        described
+    });
+    described.collect()
 }
 
 fn field(field: &Field) -> J {

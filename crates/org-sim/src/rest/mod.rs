@@ -289,6 +289,7 @@ pub fn answer(org: &mut Org, now_ms: i64, ticket: &Ticket, request: &Request<'_>
 /// Does what an admitted call wants.
 fn call(org: &mut Org, now_ms: i64, ticket: &Ticket, request: &Request<'_>) -> Response {
     let plan = &ticket.plan;
+    org.store.access.act_as(ticket.caller.user);
     let writes = plan.operation != Operation::Read;
     if let (true, Some(Err(error))) = (writes, &request.json) {
         let message = format!("{} at [line:{}, column:{}]", error.cause, error.line, error.column);

@@ -98,7 +98,8 @@ fn locate(org: &Org, ticket: &Ticket, table: usize) -> Result<Located, Response>
         };
     };
     let object = &org.store.table(table).object;
-    let number = object.field(field).filter(|number| object.fields[usize::from(*number)].is_key());
+    let number = org.store.visible_field(table, field);
+    let number = number.filter(|number| object.fields[usize::from(*number)].is_key());
     let Some(number) = number else {
         let message = format!("Provided external ID field does not exist or is not accessible: {field}");
         return Err(Response::error(404, "NOT_FOUND", &message));
@@ -161,13 +162,15 @@ fn upsert(
 }
 
 fn read(org: &Org, plan: &Plan, request: &Request<'_>, table: usize, id: SfId) -> Response {
+    let number = table;
     let table = org.store.table(table);
     let Some(row) = table.slot_of(id).and_then(|slot| table.row(slot)) else { return super::not_found() };
-    let mut fields: Vec<u16> = (0..table.object.fields.len() as u16).collect();
+    let all = 0..table.object.fields.len() as u16;
+    let mut fields: Vec<u16> = all.filter(|field| org.store.sees(number, *field)).collect();
     if let Some(names) = request.parameter("fields") {
         fields.clear();
         for name in names.split(',').map(str::trim) {
-            match table.object.field(name) {
+            match org.store.visible_field(number, name) {
                 Some(field) => fields.push(field),
                 None => {
                     let message = format!("No such column '{name}' on sobject of type {}", table.object.name);

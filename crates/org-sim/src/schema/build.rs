@@ -1,7 +1,7 @@
 //! From YAML's objects to working ones: defaults filled in, contradictions refused.
 
 use super::spec::{FieldSpec, FieldType, NameSpec, ObjectSpec, ObjectsSpec, OnDelete, Publish, Targets};
-use super::{Checks, Field, Kind, NumberFormat, Object, Reference, Storage, compound};
+use super::{Checks, Field, Kind, NumberFormat, Object, Reference, Storage, compound, rules};
 use crate::error::SimError;
 use crate::ids::SfId;
 use crate::value::{Decimal, Value, parse_date, parse_datetime};
@@ -102,6 +102,7 @@ fn add_fields(object: &mut Object, spec: &ObjectSpec, now_ms: i64) -> Result<(),
             }
         }
     }
+    rules::add(object, &spec.rules.0)?;
     if object.fields.iter().any(person) {
         for field in object.fields.iter_mut().filter(|field| compound::is_name_part(&field.name)) {
             field.compound = Some("Name".into());
@@ -146,6 +147,7 @@ fn new_object(known: &[Object], name: &str, spec: &ObjectSpec, now_ms: i64) -> R
         fields: Vec::new(),
         compounds: Vec::new(),
         checks: Checks::default(),
+        rules: Vec::new(),
         changed_ms: now_ms,
         by_name: HashMap::new(),
         by_relationship: HashMap::new(),

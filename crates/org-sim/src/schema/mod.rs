@@ -3,6 +3,7 @@
 pub mod build;
 pub mod children;
 pub mod compound;
+pub mod rules;
 pub mod spec;
 
 use crate::value::Value;
@@ -233,6 +234,8 @@ pub struct Object {
     pub compounds: Vec<Compound>,
     /// Numbers of the fields that every write looks at.
     pub checks: Checks,
+    /// Validation rules, in the order in which they are evaluated.
+    pub rules: Vec<Arc<rules::Rule>>,
     /// When a field was last added, Unix milliseconds.
     pub changed_ms: i64,
     by_name: HashMap<Box<str>, u16>,

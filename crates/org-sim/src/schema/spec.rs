@@ -95,6 +95,8 @@ pub struct ObjectSpec {
     pub owner: Option<bool>,
     /// When a platform event is published: immediately (default) or after_commit.
     pub publish: Option<Publish>,
+    /// Validation rules by name.
+    pub rules: Ordered<RuleSpec>,
     /// Fields by API name. The system fields (`Id`, `CreatedDate`, …) are always there.
     pub fields: Ordered<FieldSpec>,
 }
@@ -168,6 +170,22 @@ pub enum OnDelete {
 pub enum Targets {
     One(String),
     Several(Vec<String>),
+}
+
+/// A validation rule.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RuleSpec {
+    /// CEL over the fields' API names, `old`, `is_new` and `now`: true refuses the write.
+    pub when: String,
+    /// The error's message.
+    pub message: String,
+    /// The field that the error stands at; the record if left out.
+    #[serde(default)]
+    pub field: Option<String>,
+    /// Whether the rule counts; true if left out.
+    #[serde(default)]
+    pub active: Option<bool>,
 }
 
 /// What makes a read-only checkbox true.

@@ -6,9 +6,11 @@
 //! 1. A row's slot is its number less one and never changes; a row is never removed, only marked gone.
 //! 2. An index holds exactly the live rows with a value in its field (and the deleted ones where they hold on to it).
 
+mod access;
 mod bin;
 mod row;
 
+pub use access::{Access, FieldAccess};
 pub use bin::{Binned, Cleared, RecycleBin};
 pub use row::{Row, RowState};
 
@@ -236,6 +238,7 @@ pub struct Store {
     child_fields: Vec<Arc<[(usize, u16)]>>,
     holds_unique: bool,
     pub bin: RecycleBin,
+    pub access: Access,
 }
 
 impl Store {
@@ -281,7 +284,8 @@ impl Store {
     /// Removes every row.
     pub fn clear(&mut self) {
         let objects = self.tables.drain(..).map(|table| table.object).collect();
-        *self = Self::new(objects, self.holds_unique);
+        let access = std::mem::take(&mut self.access);
+        *self = Self { access, ..Self::new(objects, self.holds_unique) };
     }
 
     /// The number of a table by its object's name, without regard to ASCII case.
@@ -297,6 +301,16 @@ impl Store {
     /// A table by number, as `find_table` and `table_of` give it.
     pub fn table(&self, number: usize) -> &Table {
         &self.tables[number]
+    }
+
+    /// Finds a field that the acting user may see, by name, without regard to ASCII case.
+    pub fn visible_field(&self, table: usize, name: &str) -> Option<u16> {
+        self.tables[table].object.field(name).filter(|field| self.sees(table, *field))
+    }
+
+    /// Whether the acting user may see a field.
+    pub fn sees(&self, table: usize, field: u16) -> bool {
+        self.access.of(table, field) != FieldAccess::Hidden
     }
 
     /// A table by number, to be changed.

@@ -5,6 +5,7 @@
 mod collections;
 mod composite;
 mod faults;
+mod guards;
 mod model;
 mod oauth;
 mod properties;
