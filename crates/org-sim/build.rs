@@ -6,7 +6,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     {
         println!("cargo::rerun-if-changed=proto/pubsub_api.proto");
         let files = protox::compile(["proto/pubsub_api.proto"], ["proto"])?;
-        tonic_prost_build::configure().build_transport(false).compile_fds(files)?;
+        tonic_prost_build::configure().build_transport(false).bytes(".").compile_fds(files)?;
     }
     Ok(())
 }

@@ -119,6 +119,7 @@ fn route(shared: &Shared, request: &Request<'_>) -> Result<Response, SimError> {
         }
         ("POST", ["clock"]) => {
             shared.clock.advance_ms(body::<Advance>(request)?.advance_ms.max(0));
+            shared.arrived.notify_waiters();
             Ok(Response::value(200, &json!({ "now_ms": shared.clock.now_ms() })))
         }
         (method, _) => Err(SimError::control(request.path, format!("there is no such control request ({method})"))),

@@ -3,6 +3,7 @@
 use crate::clock::OrgClock;
 use crate::config::OrgConfig;
 use crate::error::SimError;
+use crate::events::access::EventEntry;
 use crate::faults::{FaultReport, FaultRule};
 use crate::history::HistoryEntry;
 use crate::latency::LatencyModel;
@@ -88,6 +89,11 @@ impl RunningOrg {
         self.shared.org.lock().history.entries(after, limit)
     }
 
+    /// Every event of a topic that is kept, with a replay id above `after`; none when there is no such topic.
+    pub fn events(&self, topic: &str, after: u64) -> Option<Vec<EventEntry>> {
+        self.shared.org.lock().events(self.shared.clock.now_ms(), topic, after, usize::MAX)
+    }
+
     /// The number of the newest change; 0 if there is none.
     pub fn last_seq(&self) -> u64 {
         self.shared.org.lock().history.last_seq()
@@ -153,6 +159,7 @@ impl RunningOrg {
     /// Moves the org's clock forward.
     pub fn advance_ms(&self, by_ms: i64) {
         self.shared.clock.advance_ms(by_ms);
+        self.shared.arrived.notify_waiters();
     }
 
     /// Removes records, history, faults and counts.

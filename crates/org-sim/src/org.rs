@@ -44,6 +44,8 @@ pub struct Org {
     pub(crate) history: History,
     pub(crate) bus: Bus,
     pub(crate) channels: Channels,
+    #[cfg(feature = "pubsub")]
+    pub(crate) managed: crate::pubsub::Managed,
     pub(crate) limits: Limits,
     pub(crate) faults: Faults,
     pub(crate) sessions: Sessions,
@@ -108,6 +110,8 @@ impl Org {
             limits: Limits::new(&config),
             bus: events::new_bus(&config, now_ms),
             channels,
+            #[cfg(feature = "pubsub")]
+            managed: crate::pubsub::Managed::new(&config.events.managed),
             sessions: Sessions::new(&config, users)?,
             faults,
             store,

@@ -50,6 +50,8 @@ pub struct Shared {
     pub org: Mutex<Org>,
     pub clock: OrgClock,
     released: Notify,
+    /// Told whenever there may be a new event.
+    pub arrived: Arc<Notify>,
 }
 
 /// A listening server.
@@ -71,7 +73,8 @@ impl Server {
         let address = listener.local_addr().map_err(failed)?;
         let idle = Duration::from_secs(config.idle_connection_s.max(1));
         let org = Org::new(config, &format!("http://{address}"), clock.now_ms())?;
-        let shared = Arc::new(Shared { org: Mutex::new(org), clock, released: Notify::new() });
+        let arrived = org.history.feed.arrived.clone();
+        let shared = Arc::new(Shared { org: Mutex::new(org), clock, released: Notify::new(), arrived });
         let stop = CancellationToken::new();
         let task = tokio::spawn(accept(listener, shared.clone(), stop.clone(), idle));
         Ok(Self { address, shared, stop, task })
@@ -118,10 +121,10 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>, idle: Duration) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY could not be set");
     }
-    let service = service_fn(move |request| handle(shared.clone(), request));
+    let service = service_fn(move |request| route(shared.clone(), request));
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(idle).max_buf_size(512 * 1024);
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(256);
+    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(1000);
     // An error here is a connection that broke, which a caller may do and a fault rule may ask for.
     if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
         tracing::debug!(%error, "a connection ended");
@@ -174,6 +177,56 @@ impl Body for Payload {
     fn size_hint(&self) -> hyper::body::SizeHint {
         hyper::body::SizeHint::with_exact(self.announced)
     }
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The body of any answer.
+enum AnyBody {
+    Rest(Payload),
+    #[cfg(feature = "pubsub")]
+    Call(crate::pubsub::CallBody),
+}
+
+impl Body for AnyBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.get_mut() {
+            AnyBody::Rest(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
+            #[cfg(feature = "pubsub")]
+            AnyBody::Call(body) => Pin::new(body).poll_frame(context),
+        }
+    }
+
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        match self {
+            AnyBody::Rest(body) => body.size_hint(),
+            #[cfg(feature = "pubsub")]
+            AnyBody::Call(body) => body.size_hint(),
+        }
+    }
+
+    // An answer without a body ends with its headers: callers of the Pub/Sub API read its status there.
+    fn is_end_stream(&self) -> bool {
+        match self {
+            AnyBody::Rest(body) => body.is_end_stream(),
+            #[cfg(feature = "pubsub")]
+            AnyBody::Call(body) => body.is_end_stream(),
+        }
+    }
+}
+
+/// Tells calls of the Pub/Sub API from the others.
+async fn route(shared: Arc<Shared>, request: http::Request<Incoming>) -> Result<http::Response<AnyBody>, BoxError> {
+    let (parts, body) = request.into_parts();
+    #[cfg(feature = "pubsub")]
+    if crate::pubsub::is_call(&parts) {
+        let answer = crate::pubsub::serve(shared, http::Request::from_parts(parts, body)).await?;
+        return Ok(answer.map(AnyBody::Call));
+    }
+    Ok(handle(shared, http::Request::from_parts(parts, body)).await?.map(AnyBody::Rest))
 }
 
 async fn handle(shared: Arc<Shared>, request: http::Request<Incoming>) -> Result<http::Response<Payload>, Cut> {

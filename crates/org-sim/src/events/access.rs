@@ -31,6 +31,19 @@ pub struct Delivery {
     pub payload: Bytes,
 }
 
+/// An event as a test in the same process sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventEntry {
+    pub replay: u64,
+    /// The EventUuid.
+    pub id: String,
+    pub schema_id: String,
+    /// The Avro schema that the payload was written with.
+    pub schema: Arc<str>,
+    /// One Avro datum in binary form.
+    pub payload: Bytes,
+}
+
 /// Why a topic cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadError {
@@ -184,6 +197,21 @@ impl Org {
         self.history.feed.gap(&source, &self.store.table(table).object, records, change);
         self.pump_events(now_ms);
         true
+    }
+
+    /// At most `limit` events of a topic with a replay id above `after`, in order; none when there is no such topic.
+    ///
+    /// Nothing is counted as delivered.
+    pub fn events(&mut self, now_ms: i64, topic: &str, after: u64, limit: usize) -> Option<Vec<EventEntry>> {
+        let topic = self.topic(topic)?;
+        let entry = |delivery: Delivery| EventEntry {
+            replay: delivery.replay,
+            id: delivery.uuid.to_string(),
+            schema_id: delivery.schema.id.to_string(),
+            schema: delivery.schema.json.clone(),
+            payload: delivery.payload,
+        };
+        Some(self.peek_topic(&topic, after, limit, now_ms).into_iter().map(entry).collect())
     }
 
     /// The events of a topic after a place, as `read_topic` gives them, without counting them as delivered.

@@ -78,10 +78,11 @@ pub(super) fn events(feed: &Feed, source: &Source) -> Vec<Fresh> {
     }
     let mut events: Vec<Fresh> = drafts.into_iter().map(|draft| finish(feed, source, draft)).collect();
     let last = feed.pending.last().map_or(0, |touch| touch.sequence);
+    let nobody = SfId::parse("000000000000000AAA").expect("the id of no record is an id");
     for (at, schema) in feed.overflowed.iter().enumerate() {
         let overflow = EventDraft {
             sequence: last + 1 + at as i32,
-            records: vec![SfId::new(*b"000", 0)],
+            records: vec![nobody],
             ..EventDraft::new(schema.clone(), ChangeType::GapOverflow)
         };
         events.push(finish(feed, source, overflow));

@@ -8,8 +8,6 @@
 //!
 //! Source: reference sections 5 (change data capture) and 6 (platform events).
 
-#![allow(dead_code, reason = "the subscribers land next")]
-
 pub mod access;
 pub mod avro;
 pub mod bitmap;
@@ -27,6 +25,7 @@ pub mod schema;
 
 pub use access::new_bus;
 pub use bus::Bus;
+pub use change::uuid;
 pub use channel::Channels;
-pub use config::{ChannelSpec, EventsConfig, FullMember, MemberSpec};
+pub use config::{Begin, ChannelSpec, EventsConfig, FullMember, ManagedSpec, MemberSpec};
 pub use feed::Feed;

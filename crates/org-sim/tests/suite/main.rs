@@ -4,6 +4,7 @@
 
 mod collections;
 mod composite;
+mod events;
 mod faults;
 mod guards;
 mod model;
@@ -13,3 +14,8 @@ mod query;
 mod recycle;
 mod rest;
 mod support;
+
+#[cfg(feature = "pubsub")]
+mod grpc;
+#[cfg(feature = "pubsub")]
+mod pubsub;
