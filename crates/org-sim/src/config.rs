@@ -80,8 +80,10 @@ impl fmt::Debug for AppConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct UserConfig {
     pub username: String,
-    /// For the password flow; none turns it off.
+    /// For the password flow and SOAP's login; none turns both off.
     pub password: Option<String>,
+    /// What must follow the password, as if the caller's address were not trusted; none for nothing.
+    pub security_token: Option<String>,
     pub first_name: Option<String>,
     pub last_name: Option<String>,
     pub email: Option<String>,
@@ -170,7 +172,11 @@ impl Default for OrgConfig {
             long_calls_max: None,
             session_timeout_s: 7200,
             apps: vec![AppConfig::default()],
-            users: Vec::new(),
+            users: vec![UserConfig {
+                username: "integration@org-sim.example".into(),
+                password: Some("penstock-password".into()),
+                ..UserConfig::default()
+            }],
             objects: ObjectsSpec::default(),
             field_security: Vec::new(),
             latency: LatencyModel::default(),

@@ -40,6 +40,7 @@ mod rest;
 mod schema;
 mod security;
 mod server;
+mod soap;
 mod soql;
 mod store;
 mod value;

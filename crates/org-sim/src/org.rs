@@ -29,11 +29,13 @@ use crate::locks::{LockKey, Locks};
 use crate::oauth::{self, Caller, Sessions};
 use crate::query::Cursors;
 use crate::recycle;
-use crate::rest::{self, Plan, Target};
+use crate::rest::{self, LogIn, Plan, Target};
 use crate::schema::build;
 use crate::schema::spec::ObjectsSpec;
+use crate::soap;
 use crate::store::{RowState, Store};
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,6 +59,8 @@ pub struct Org {
     requests: u64,
     /// Open while the parts of a composite call stand or fall together.
     whole: Option<Whole>,
+    /// Who looked at what, the newest last; `FOR VIEW` fills it.
+    pub(crate) recent: VecDeque<(SfId, SfId)>,
 }
 
 /// An admitted request.
@@ -122,6 +126,7 @@ impl Org {
             latency: config.latency.clone(),
             requests: 0,
             whole: None,
+            recent: VecDeque::new(),
             config: Arc::new(config),
         };
         let config = org.config.clone();
@@ -148,7 +153,7 @@ impl Org {
         let number = self.next_request();
         let plan = match target {
             Target::Answer(response) => return Begun::Answer(response),
-            Target::Oauth(what) => return self.oauth(now_ms, request, &what),
+            Target::Oauth(what) => return self.log_in_call(now_ms, request, &what),
             Target::Identity => return Begun::Answer(self.identity(now_ms, request)),
             Target::Versions => return Begun::Answer(rest::versions()),
             Target::Call(plan) => *plan,
@@ -268,6 +273,7 @@ impl Org {
         self.limits.clear();
         self.faults.remove(None);
         self.cursors = Cursors::default();
+        self.recent.clear();
         seed_users(&mut self.store, &mut self.history, &self.config, now_ms)?;
         Ok(())
     }
@@ -303,7 +309,8 @@ impl Org {
         self.faults.add(rule)
     }
 
-    fn oauth(&mut self, now_ms: i64, request: &Request<'_>, what: &str) -> Begun {
+    /// Answers a token endpoint or a SOAP call.
+    fn log_in_call(&mut self, now_ms: i64, request: &Request<'_>, what: &LogIn) -> Begun {
         let seen = Seen {
             api: Api::Oauth,
             object: None,
@@ -314,11 +321,20 @@ impl Org {
         };
         let decided = self.faults.decide(&seen);
         let response = match &decided.refuse {
+            Some(Refusal::Http { code, message, .. }) if matches!(what, LogIn::Soap { .. }) => {
+                soap::refused(code, message)
+            }
             Some(refusal) => refusal_response(refusal),
             None if decided.cut_before => Response::empty(500),
             None => {
                 let base = self.own_address(request);
-                oauth::handle(&mut self.sessions, what, request, &base, now_ms)
+                match what {
+                    LogIn::Oauth(what) => oauth::handle(&mut self.sessions, what, request, &base, now_ms),
+                    LogIn::Soap { kind, version } => {
+                        let endpoint = soap::Endpoint { kind, version };
+                        soap::handle(&mut self.sessions, &endpoint, request, &base, now_ms)
+                    }
+                }
             }
         };
         Begun::Token(response, Box::new(decided))
@@ -327,13 +343,13 @@ impl Org {
     fn identity(&mut self, now_ms: i64, request: &Request<'_>) -> Response {
         let base = self.own_address(request);
         match self.sessions.use_token(request.header("authorization"), now_ms) {
-            Some(caller) => oauth::identity(&self.sessions, &caller, &base),
+            Some(caller) => oauth::identity(&self.sessions, &caller, &base, now_ms),
             None => Response::error(403, "Bad_OAuth_Token", "Bad_OAuth_Token"),
         }
     }
 
     /// The address that the caller used (`localhost` stays `localhost`), or the one that the org listens on.
-    fn own_address(&self, request: &Request<'_>) -> String {
+    pub(crate) fn own_address(&self, request: &Request<'_>) -> String {
         match request.header("host") {
             Some(host) if !host.is_empty() => format!("http://{host}"),
             _ => self.base.clone(),

@@ -4,6 +4,7 @@
 
 mod jwt;
 mod token;
+mod who;
 
 use crate::config::OrgConfig;
 use crate::error::SimError;
@@ -12,20 +13,27 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use hashbrown::HashMap;
 use jsonwebtoken::DecodingKey;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-pub use token::{handle, identity};
+pub use token::handle;
+pub use who::{Person, identity};
 
 /// Sessions kept at most; the one that ends first makes room.
 const SESSIONS_MAX: usize = 10_000;
+
+/// Refresh tokens kept at most; the oldest makes room.
+const REFRESH_MAX: usize = 10_000;
 
 /// A user who may act.
 #[derive(Clone)]
 pub struct Account {
     pub id: SfId,
     pub username: String,
+    /// With the security token behind it.
     password: Option<String>,
+    person: Person,
 }
 
 struct App {
@@ -58,7 +66,8 @@ pub struct Sessions {
     apps: Vec<App>,
     users: Vec<Account>,
     sessions: HashMap<String, Session>,
-    refresh: HashMap<String, (String, String)>,
+    /// Client and user of each refresh token, the oldest first.
+    refresh: VecDeque<(String, String, String)>,
     timeout_ms: i64,
     seed: u64,
     issued: u64,
@@ -72,9 +81,14 @@ impl Sessions {
     /// # Errors
     /// `SimError::Application` when a certificate is unreadable or a user is missing.
     pub fn new(config: &OrgConfig, users: Vec<(SfId, String)>) -> Result<Self, SimError> {
-        let password = |username: &str| config.users.iter().find(|user| user.username == username)?.password.clone();
-        let users: Vec<Account> =
-            users.into_iter().map(|(id, username)| Account { id, password: password(&username), username }).collect();
+        let account = |(id, username): (SfId, String)| {
+            let known = config.users.iter().find(|user| user.username == username);
+            let password = known.and_then(|user| {
+                Some(format!("{}{}", user.password.as_ref()?, user.security_token.as_deref().unwrap_or_default()))
+            });
+            Account { id, password, person: Person::new(known, &username), username }
+        };
+        let users: Vec<Account> = users.into_iter().map(account).collect();
         let mut apps = Vec::new();
         for app in &config.apps {
             if apps.iter().any(|known: &App| known.client_id == app.client_id) {
@@ -99,7 +113,7 @@ impl Sessions {
             apps,
             users,
             sessions: HashMap::new(),
-            refresh: HashMap::new(),
+            refresh: VecDeque::new(),
             timeout_ms: config.session_timeout_s * 1000,
             seed: config.seed,
             issued: 0,
@@ -128,8 +142,38 @@ impl Sessions {
 
     /// Ends one session; false if there was none.
     pub fn revoke(&mut self, token: &str) -> bool {
-        let refreshed = self.refresh.remove(token).is_some();
-        self.sessions.remove(token).is_some() || refreshed
+        let known = self.refresh.len();
+        self.refresh.retain(|(refresh, ..)| refresh != token);
+        self.sessions.remove(token).is_some() || self.refresh.len() < known
+    }
+
+    /// Opens a session of the first application for a user with this password; none if they do not fit.
+    pub fn soap_log_in(&mut self, username: &str, password: &str, now_ms: i64) -> Option<(String, Caller)> {
+        let user = self.authenticated(username, password)?.clone();
+        let app = self.apps.first()?.name.clone();
+        let caller = Caller { app, user: user.id, username: user.username.as_str().into() };
+        Some((self.open(0, user, now_ms), caller))
+    }
+
+    /// What is known of a user.
+    pub fn person(&self, username: &str) -> Person {
+        self.user(username).map(|user| user.person.clone()).unwrap_or_default()
+    }
+
+    /// Seconds of inactivity after which a session ends.
+    pub fn timeout_s(&self) -> i64 {
+        self.timeout_ms / 1000
+    }
+
+    fn authenticated(&self, username: &str, password: &str) -> Option<&Account> {
+        self.user(username).filter(|user| user.password.as_deref() == Some(password))
+    }
+
+    fn keep_refresh(&mut self, token: String, client_id: String, username: String) {
+        if self.refresh.len() >= REFRESH_MAX {
+            self.refresh.pop_front();
+        }
+        self.refresh.push_back((token, client_id, username));
     }
 
     /// Ends the session of an `Authorization` header.

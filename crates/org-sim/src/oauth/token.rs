@@ -1,6 +1,6 @@
 //! The token endpoints.
 
-use super::{Sessions, basic, bearer, jwt};
+use super::{Sessions, basic, bearer, jwt, who};
 use crate::answer::{Request, Response, form};
 use http::Method;
 use jsonwebtoken::{Algorithm, EncodingKey};
@@ -60,24 +60,30 @@ fn token(sessions: &mut Sessions, fields: &BTreeMap<String, String>, base: &str,
         },
         "password" if !secret_fits => wrong_secret(),
         "password" => {
-            let user = sessions
-                .user(field("username"))
-                .filter(|user| user.password.as_deref().is_some_and(|password| password == field("password")));
+            let user = sessions.authenticated(field("username"), field("password"));
             match user.map(|user| user.username.clone()) {
                 Some(user) => {
                     let refresh = sessions.opaque("refresh", now_ms);
-                    sessions.refresh.insert(refresh.clone(), (sessions.apps[app].client_id.clone(), user.clone()));
+                    sessions.keep_refresh(refresh.clone(), sessions.apps[app].client_id.clone(), user.clone());
                     granted(sessions, app, &user, base, now_ms, Some(refresh))
                 }
                 None => refused(400, "invalid_grant", "authentication failure"),
             }
         }
-        "refresh_token" => match sessions.refresh.get(field("refresh_token")).cloned() {
-            Some((client_id, user)) if client_id == sessions.apps[app].client_id => {
-                granted(sessions, app, &user, base, now_ms, None)
+        "refresh_token" => {
+            let client_id = &sessions.apps[app].client_id;
+            let known = sessions
+                .refresh
+                .iter()
+                .find(|(token, client, _)| token == field("refresh_token") && client == client_id);
+            // A public client sends no secret; one that is sent must fit.
+            let secret_fits = secret_fits || !fields.contains_key("client_secret");
+            match known.map(|(_, _, user)| user.clone()) {
+                _ if !secret_fits => wrong_secret(),
+                Some(user) => granted(sessions, app, &user, base, now_ms, None),
+                None => refused(400, "invalid_grant", "expired access/refresh token"),
             }
-            _ => refused(400, "invalid_grant", "expired access/refresh token"),
-        },
+        }
         _ => refused(400, "unsupported_grant_type", "grant type not supported"),
     }
 }
@@ -124,7 +130,7 @@ fn granted(
     Response::value(200, &body)
 }
 
-fn identity_url(sessions: &Sessions, user: &str, base: &str) -> String {
+pub fn identity_url(sessions: &Sessions, user: &str, base: &str) -> String {
     format!("{base}/id/{}/{user}", sessions.org_id)
 }
 
@@ -160,35 +166,5 @@ fn userinfo(sessions: &mut Sessions, request: &Request<'_>, base: &str, now_ms: 
         (response.content_type, response.body) = ("text/html;charset=UTF-8", b"Bad_OAuth_Token".to_vec());
         return response;
     };
-    identity(sessions, &caller, base)
-}
-
-/// The body of userinfo and of the identity URL.
-pub fn identity(sessions: &Sessions, caller: &super::Caller, base: &str) -> Response {
-    let user = caller.user.to_string();
-    Response::value(
-        200,
-        &json!({
-            "sub": identity_url(sessions, &user, base),
-            "user_id": user,
-            "organization_id": sessions.org_id.to_string(),
-            "preferred_username": &*caller.username,
-            "nickname": &*caller.username,
-            "name": &*caller.username,
-            "email": &*caller.username,
-            "email_verified": true,
-            "zoneinfo": "GMT",
-            "active": true,
-            "user_type": "STANDARD",
-            "language": "en_US",
-            "locale": "en_US",
-            "utcOffset": 0,
-            "is_app_installed": true,
-            "urls": {
-                "rest": format!("{base}/services/data/v{{version}}/"),
-                "query": format!("{base}/services/data/v{{version}}/query/"),
-                "sobjects": format!("{base}/services/data/v{{version}}/sobjects/"),
-            },
-        }),
-    )
+    who::userinfo(sessions, &caller, base, now_ms)
 }

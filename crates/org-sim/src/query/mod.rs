@@ -15,9 +15,11 @@ mod run;
 mod write;
 
 use crate::answer::{Request, Response};
+use crate::ids::SfId;
 use crate::json::{write_int, write_text};
-use crate::org::Org;
+use crate::org::{Org, Ticket};
 use crate::rest::Plan;
+use crate::rest::related::RECENT_MAX;
 use crate::soql::{self, SoqlError};
 use bind::{BindError, Bound};
 use cursors::{Cursor, LOCATOR_MS};
@@ -36,7 +38,8 @@ const PAGE_ROWS_MIN: usize = 200;
 const OFFSET_MAX: usize = 2000;
 
 /// Answers `GET /query?q=` and `/queryAll?q=`, and both with `explain=`.
-pub fn start(org: &mut Org, plan: &Plan, request: &Request<'_>, deleted: bool, now_ms: i64) -> Response {
+pub fn start(org: &mut Org, ticket: &Ticket, request: &Request<'_>, deleted: bool, now_ms: i64) -> Response {
+    let plan = &ticket.plan;
     let explained = request.parameter("explain");
     let Some(text) = explained.clone().or_else(|| request.parameter("q")) else {
         return Response::error(400, "MALFORMED_QUERY", "A query string has to be specified");
@@ -55,8 +58,11 @@ pub fn start(org: &mut Org, plan: &Plan, request: &Request<'_>, deleted: bool, n
         }
         Shape::Groups => groups(org, &bound.query, deleted),
         Shape::Rows => {
-            let page = request.header("sforce-query-options").and_then(batch_size).unwrap_or(PAGE_ROWS);
-            rows(org, plan, &bound.query, deleted, page, now_ms)
+            let (found, response) = rows(org, plan, request, &bound.query, deleted, now_ms);
+            if bound.viewed {
+                view(org, ticket.caller.user, &found);
+            }
+            response
         }
     }
 }
@@ -71,6 +77,8 @@ enum Shape {
 
 struct Prepared {
     shape: Shape,
+    /// Whether the rows count as viewed by the caller.
+    viewed: bool,
     query: Bound,
 }
 
@@ -90,17 +98,46 @@ fn prepare(store: &crate::store::Store, text: &str, now_ms: i64) -> Result<Prepa
         (Some(_), _) => Shape::Groups,
         (None, _) => Shape::Rows,
     };
-    Ok(Prepared { shape, query })
+    Ok(Prepared { shape, viewed: select.viewed, query })
 }
 
-fn rows(org: &mut Org, plan: &Plan, query: &Bound, deleted: bool, page: usize, now_ms: i64) -> Response {
+/// Answers a query for rows that the org itself has written.
+pub fn answer(org: &mut Org, plan: &Plan, request: &Request<'_>, text: &str, now_ms: i64) -> Response {
+    match prepare(&org.store, text, now_ms) {
+        Ok(bound) => rows(org, plan, request, &bound.query, false, now_ms).1,
+        Err(error) => refused(text, &error),
+    }
+}
+
+fn rows(
+    org: &mut Org,
+    plan: &Plan,
+    request: &Request<'_>,
+    query: &Bound,
+    deleted: bool,
+    now_ms: i64,
+) -> (Arc<Cursor>, Response) {
+    let page = request.header("sforce-query-options").and_then(batch_size).unwrap_or(PAGE_ROWS);
     let slots = run::rows(&org.store, query, deleted);
     let tree = Arc::clone(&query.tree);
     let cursor = Cursor { slots, tree, deleted, version: plan.version, page, ends_ms: now_ms + LOCATOR_MS };
     let cursor = Arc::new(cursor);
     let more = cursor.slots.len() > page;
     let number = if more { org.cursors.add(Arc::clone(&cursor), now_ms) } else { 0 };
-    Response::json(200, page_of(org, &cursor, 0, number, now_ms))
+    let response = Response::json(200, page_of(org, &cursor, 0, number, now_ms));
+    (cursor, response)
+}
+
+/// Remembers that a user looked at rows.
+fn view(org: &mut Org, user: SfId, found: &Cursor) {
+    let table = org.store.table(found.tree.table);
+    for row in found.slots.iter().take(RECENT_MAX).filter_map(|slot| table.row(*slot)) {
+        org.recent.retain(|known| *known != (user, row.id));
+        org.recent.push_back((user, row.id));
+        if org.recent.len() > RECENT_MAX {
+            org.recent.pop_front();
+        }
+    }
 }
 
 /// Answers `GET /query/{locator}`.

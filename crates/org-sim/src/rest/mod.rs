@@ -3,11 +3,15 @@
 mod collections;
 mod composite;
 mod describe;
+pub mod related;
+mod replication;
 mod single;
 
 use crate::answer::{Request, Response, decoded};
 use crate::faults::{Api, Operation, Refusal};
+use crate::ids::SfId;
 use crate::json::Json;
+use crate::oauth::Caller;
 use crate::org::{Org, Ticket};
 use crate::query;
 use crate::store::Store;
@@ -24,13 +28,21 @@ const URI_BYTES_MAX: usize = 16_384;
 pub enum Target {
     /// It is answered by its form alone.
     Answer(Response),
-    /// A token endpoint.
-    Oauth(String),
+    /// A call that needs no session.
+    Oauth(LogIn),
     /// `/id/…`.
     Identity,
     Versions,
     /// A counted call.
     Call(Box<Plan>),
+}
+
+/// A way to come by a session, or to end one.
+pub enum LogIn {
+    /// A token endpoint, by its last segment.
+    Oauth(String),
+    /// The partner (`u`) or enterprise (`c`) SOAP API.
+    Soap { kind: &'static str, version: String },
 }
 
 /// What a call wants.
@@ -44,6 +56,11 @@ pub enum Action {
     Query,
     QueryAll,
     QueryMore,
+    Updated,
+    Deleted,
+    /// The parent or the children of a record.
+    Related,
+    Recent,
     /// One record, by method; the id or the key field and value are in the plan.
     One,
     Create,
@@ -114,7 +131,11 @@ pub fn target(request: &Request<'_>) -> Target {
     }
     let words: Vec<&str> = segments.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["services", "oauth2", what] => Target::Oauth((*what).to_owned()),
+        ["services", "oauth2", what] => Target::Oauth(LogIn::Oauth((*what).to_owned())),
+        ["services", "Soap", kind @ ("u" | "c"), version] | ["services", "Soap", kind @ ("u" | "c"), version, _] => {
+            let kind = if *kind == "u" { "u" } else { "c" };
+            Target::Oauth(LogIn::Soap { kind, version: (*version).to_owned() })
+        }
         ["id", _, _] => Target::Identity,
         ["services", "data"] => Target::Versions,
         ["services", "data", version, rest @ ..] => call_target(request, version, rest),
@@ -152,6 +173,7 @@ fn plan(request: &Request<'_>, version: u32, rest: &[&str]) -> Result<Plan, Resp
             let action = if *word == "query" { Action::Query } else { Action::QueryAll };
             (Plan::new(version, action, Api::Query), get)
         }
+        ["recent"] => (metadata(Action::Recent), get),
         ["sobjects"] => (Plan::new(version, Action::DescribeGlobal, Api::Describe), get),
         ["sobjects", rest @ ..] => return object_plan(request, version, rest, get),
         ["composite", "sobjects", rest @ ..] if rest.len() <= 2 => return Ok(many_plan(request, version, rest)),
@@ -169,6 +191,14 @@ fn object_plan(request: &Request<'_>, version: u32, rest: &[&str], get: bool) ->
         [object] if get => (Plan::new(version, Action::ObjectInfo, Api::Describe), object),
         [object] if post => (Plan::new(version, Action::Create, Api::Single), object),
         [object, "describe"] if get => (Plan::new(version, Action::Describe, Api::Describe), object),
+        [object, "updated"] if get => (Plan::new(version, Action::Updated, Api::Query), object),
+        [object, "deleted"] if get => (Plan::new(version, Action::Deleted, Api::Query), object),
+        [object, id, relationship] if get && SfId::parse(id).is_some() => {
+            let mut plan = Plan::new(version, Action::Related, Api::Query);
+            plan.ids.push((*id).to_owned());
+            plan.key_value = Some((*relationship).to_owned());
+            (plan, object)
+        }
         [object, id] if get || patch || delete => {
             let mut plan = Plan::new(version, Action::One, Api::Single);
             plan.ids.push((*id).to_owned());
@@ -300,14 +330,18 @@ fn call(org: &mut Org, now_ms: i64, ticket: &Ticket, request: &Request<'_>) -> R
         return Response::error(400, "JSON_PARSER_ERROR", message);
     }
     match plan.action {
-        Action::Resources => resources(plan.version),
+        Action::Resources => resources(org, &ticket.caller, plan.version, request),
         Action::Limits => Response::value(200, &org.limits.body(now_ms)),
         Action::DescribeGlobal => describe::global(org, plan.version, request),
         Action::ObjectInfo => describe::info(org, plan),
         Action::Describe => describe::object(org, plan, request),
-        Action::Query => query::start(org, plan, request, false, now_ms),
-        Action::QueryAll => query::start(org, plan, request, true, now_ms),
+        Action::Query => query::start(org, ticket, request, false, now_ms),
+        Action::QueryAll => query::start(org, ticket, request, true, now_ms),
         Action::QueryMore => query::more(org, plan, now_ms),
+        Action::Updated => replication::updated(org, plan, request, now_ms),
+        Action::Deleted => replication::deleted(org, plan, request, now_ms),
+        Action::Related => related::call(org, plan, request, now_ms),
+        Action::Recent => related::recent(org, ticket.caller.user, plan, request),
         Action::One | Action::Create => single::call(org, now_ms, ticket, request),
         Action::Many => collections::call(org, now_ms, ticket, request),
         Action::Series | Action::Batch | Action::Graph | Action::Tree => composite::call(org, now_ms, ticket, request),
@@ -331,18 +365,14 @@ pub fn versions() -> Response {
     Response::value(200, &list.collect())
 }
 
-fn resources(version: u32) -> Response {
+fn resources(org: &Org, caller: &Caller, version: u32, request: &Request<'_>) -> Response {
     let path = |name: &str| format!("/services/data/v{version}.0/{name}");
-    Response::value(
-        200,
-        &json!({
-            "sobjects": path("sobjects"),
-            "query": path("query"),
-            "queryAll": path("queryAll"),
-            "limits": path("limits"),
-            "composite": path("composite"),
-        }),
-    )
+    let names = ["sobjects", "query", "queryAll", "limits", "composite", "recent"];
+    let mut list: serde_json::Map<String, serde_json::Value> =
+        names.iter().map(|name| ((*name).to_owned(), path(name).into())).collect();
+    let base = org.own_address(request);
+    list.insert("identity".into(), format!("{base}/id/{}/{}", org.sessions.org_id, caller.user).into());
+    Response::value(200, &list.into())
 }
 
 fn not_found() -> Response {

@@ -40,13 +40,16 @@ impl Parser {
         };
         let limit = if self.word("LIMIT") { Some(self.count()?) } else { None };
         let offset = if self.word("OFFSET") { self.count()? } else { 0 };
+        let mut viewed = false;
         while self.word("FOR") {
-            if !["VIEW", "REFERENCE", "UPDATE"].iter().any(|purpose| self.word(purpose)) {
-                return Err(self.unexpected());
+            if self.word("VIEW") || self.word("REFERENCE") {
+                viewed = true;
+            } else {
+                self.expect_word("UPDATE")?;
             }
         }
         self.refuse(&["WITH", "UPDATE"])?;
-        Ok(Select { items, from, from_at, alias, filter, group, having, order, limit, offset })
+        Ok(Select { items, from, from_at, alias, filter, group, having, order, limit, offset, viewed })
     }
 
     /// Refuses clauses that Salesforce has and this org does not.

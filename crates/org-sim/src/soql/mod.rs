@@ -80,6 +80,8 @@ pub struct Select {
     pub order: Vec<Order>,
     pub limit: Option<usize>,
     pub offset: usize,
+    /// `FOR VIEW` or `FOR REFERENCE`
+    pub viewed: bool,
 }
 
 impl Select {

@@ -12,7 +12,9 @@ mod oauth;
 mod properties;
 mod query;
 mod recycle;
+mod replication;
 mod rest;
+mod soap;
 mod support;
 
 #[cfg(feature = "pubsub")]
