@@ -98,7 +98,7 @@ impl Opened {
         };
         let mut outlets = Vec::with_capacity(ctx.streams.len());
         for (binding, position) in ctx.streams.iter().zip(positions) {
-            let end = ctx.log.bounds(&binding.to)?.accepted;
+            let end = ctx.log.bounds(&binding.to)?.accepted_end();
             let producer = position_producer(&ctx.source);
             outlets.push(Outlet::new(binding.to.clone(), producer, record.epoch, position, end));
         }

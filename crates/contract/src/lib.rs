@@ -18,7 +18,7 @@ mod state;
 
 pub use clock::{Clock, SystemClock};
 pub use crash::{CrashPoint, CrashPoints};
-pub use log::{Appended, Bounds, Log, LogBatch, LogError, ProducerState, Retention, StreamSpec};
+pub use log::{AcceptedEnd, Appended, Bounds, Log, LogBatch, LogError, ProducerState, Retention, StreamSpec};
 pub use sink::{
     AllocationReading, AppliedBatch, ColumnReference, FieldKind, FieldSchema, ObjectSchema, OutBatch, OutColumn, OutOp,
     OutRow, ReadBack, RowError, RowResult, Sink, SinkError, SinkLimits,

@@ -48,11 +48,12 @@ pub trait Log: Send + Sync + 'static {
         producer: Option<ProducerState>,
     ) -> Result<Appended, LogError>;
 
-    /// Waits until every record below `end` is durable. Cancel-safe.
+    /// Waits until every record below `end` is durable, as they were when `end` was told: records that were withdrawn since
+    /// and whose offsets were given out again are not the same. Cancel-safe.
     ///
     /// # Errors
     /// `Full`, `Io` when records below `end` were withdrawn; `Closed`.
-    async fn until_durable(&self, of: &StreamPartition, end: Offset) -> Result<(), LogError>;
+    async fn until_durable(&self, of: &StreamPartition, end: AcceptedEnd) -> Result<(), LogError>;
 
     /// Reads the partition's bounds as they are now.
     ///
@@ -122,6 +123,23 @@ pub struct Retention {
 pub struct Appended {
     pub first: Offset,
     pub end: Offset,
+    /// Withdrawals of the partition before it.
+    pub withdrawals: u64,
+}
+
+impl Appended {
+    /// What to wait for, so that the batch is durable.
+    pub fn accepted(&self) -> AcceptedEnd {
+        AcceptedEnd { offset: self.end, withdrawals: self.withdrawals }
+    }
+}
+
+/// An end of accepted records that `Log::until_durable` waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AcceptedEnd {
+    pub offset: Offset,
+    /// How many withdrawals the partition had had when this end was told: offsets alone do not name records for good.
+    pub withdrawals: u64,
 }
 
 /// A partition's bounds; `start <= durable <= accepted`.
@@ -133,6 +151,15 @@ pub struct Bounds {
     pub durable: Offset,
     /// The next offset to be given out.
     pub accepted: Offset,
+    /// Withdrawals so far, of this process.
+    pub withdrawals: u64,
+}
+
+impl Bounds {
+    /// What to wait for, so that everything that is accepted now is durable.
+    pub fn accepted_end(&self) -> AcceptedEnd {
+        AcceptedEnd { offset: self.accepted, withdrawals: self.withdrawals }
+    }
 }
 
 /// A batch as it stands in the log.

@@ -76,7 +76,12 @@ impl Follower {
                 Some(_) => return Err(corrupt(&path, at, format!("the records from offset {end} on are missing"))),
                 None => {
                     *slot = Some(tail);
-                    return Ok(Bounds { start: Offset(first), durable: Offset(end), accepted: Offset(end) });
+                    return Ok(Bounds {
+                        start: Offset(first),
+                        durable: Offset(end),
+                        accepted: Offset(end),
+                        withdrawals: 0,
+                    });
                 }
             }
         }

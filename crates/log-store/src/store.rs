@@ -9,7 +9,7 @@ use crate::partition::{OpenPartition, Partition, create_partition, open_partitio
 use crate::shelf::{Shared, Shelf};
 use crate::stream::{folder_name, read_description, write_description};
 use async_trait::async_trait;
-use contract::{Appended, Bounds, Clock, Log, LogBatch, LogError, ProducerState, StreamSpec};
+use contract::{AcceptedEnd, Appended, Bounds, Clock, Log, LogBatch, LogError, ProducerState, StreamSpec};
 use model::{Offset, ProducerId, RecordBatch, StreamId, StreamPartition};
 use parking_lot::{Mutex, RwLock};
 use std::any::Any;
@@ -273,7 +273,7 @@ impl Part {
         match self {
             Part::Followed(follower) if from < follower.known_end() && from >= follower.shelf.start() => {
                 let end = Offset(follower.known_end());
-                Ok(Bounds { start: Offset(follower.shelf.start()), durable: end, accepted: end })
+                Ok(Bounds { start: Offset(follower.shelf.start()), durable: end, accepted: end, withdrawals: 0 })
             }
             _ => self.bounds(),
         }
@@ -332,10 +332,10 @@ impl Log for LogStore {
         partition.append(frame).await
     }
 
-    async fn until_durable(&self, of: &StreamPartition, end: Offset) -> Result<(), LogError> {
+    async fn until_durable(&self, of: &StreamPartition, end: AcceptedEnd) -> Result<(), LogError> {
         match self.part(of)? {
-            Part::Own(partition) => partition.until_durable(end.0).await,
-            Part::Followed(follower) => look_until(follower, |bounds| bounds.durable >= end).await.map(|_| ()),
+            Part::Own(partition) => partition.until_durable(end).await,
+            Part::Followed(follower) => look_until(follower, |bounds| bounds.durable >= end.offset).await.map(|_| ()),
         }
     }
 

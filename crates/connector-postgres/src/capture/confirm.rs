@@ -1,8 +1,8 @@
 //! Tells upstream what it may forget.
 
 use crate::slot::{SlotRecord, write_record};
-use contract::{CrashPoint, SourceContext, SourceError};
-use model::{Lsn, Offset, StreamPartition};
+use contract::{AcceptedEnd, CrashPoint, SourceContext, SourceError};
+use model::{Lsn, StreamPartition};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -10,7 +10,7 @@ use tokio::sync::watch;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) lsn: Lsn,
-    pub(crate) ends: Vec<(StreamPartition, Offset)>,
+    pub(crate) ends: Vec<(StreamPartition, AcceptedEnd)>,
 }
 
 /// Waits for each target to be durable, writes it down and publishes it; at most once per `interval`, the newest target

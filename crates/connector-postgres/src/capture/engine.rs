@@ -398,7 +398,7 @@ impl Engine {
             if self.newest_commit_ms > 0 {
                 status.newest_commit_ms = self.newest_commit_ms;
             }
-            status.appended.clone_from(&ends);
+            status.appended = ends.iter().map(|(of, end)| (of.clone(), end.offset)).collect();
         });
         self.parts.targets.send_replace(Target { lsn: self.reached, ends });
     }

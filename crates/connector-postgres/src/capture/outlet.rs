@@ -1,7 +1,7 @@
 //! One stream that the source writes to.
 
-use contract::{Log, LogError, ProducerState};
-use model::{Offset, ProducerId, RecordBatchBuilder, SourcePosition, StreamPartition};
+use contract::{AcceptedEnd, Log, LogError, ProducerState};
+use model::{ProducerId, RecordBatchBuilder, SourcePosition, StreamPartition};
 use std::sync::Arc;
 
 /// A stream's batch in the making and its position.
@@ -12,7 +12,7 @@ pub(crate) struct Outlet {
     epoch: u64,
     /// Of the last change that is in the log or in the builder.
     position: SourcePosition,
-    end: Offset,
+    end: AcceptedEnd,
 }
 
 impl Outlet {
@@ -21,7 +21,7 @@ impl Outlet {
         producer: ProducerId,
         epoch: u64,
         position: SourcePosition,
-        end: Offset,
+        end: AcceptedEnd,
     ) -> Self {
         Self { to, builder: RecordBatchBuilder::default(), producer, epoch, position, end }
     }
@@ -39,7 +39,7 @@ impl Outlet {
     }
 
     /// The end of what was appended.
-    pub(crate) fn end(&self) -> Offset {
+    pub(crate) fn end(&self) -> AcceptedEnd {
         self.end
     }
 
@@ -52,7 +52,7 @@ impl Outlet {
         let counts = (u64::from(batch.count()), batch.bytes().len() as u64);
         let stored = crate::position::StoredPosition { position: self.position, epoch: self.epoch };
         let state = ProducerState { producer: self.producer.clone(), position: stored.to_bytes() };
-        self.end = log.append(&self.to, batch, Some(state)).await?.end;
+        self.end = log.append(&self.to, batch, Some(state)).await?.accepted();
         Ok(counts)
     }
 
@@ -62,9 +62,9 @@ impl Outlet {
         log: &Arc<dyn Log>,
         batch: model::RecordBatch,
         state: ProducerState,
-    ) -> Result<Offset, LogError> {
+    ) -> Result<AcceptedEnd, LogError> {
         assert!(self.builder.is_empty(), "live changes before a chunk are appended before it");
-        self.end = log.append(&self.to, batch, Some(state)).await?.end;
+        self.end = log.append(&self.to, batch, Some(state)).await?.accepted();
         Ok(self.end)
     }
 }

@@ -141,7 +141,7 @@ async fn mark_streams(
         let stored = StoredPosition { position: start, epoch: record.epoch };
         let state = ProducerState { producer: producer.clone(), position: stored.to_bytes() };
         let appended = ctx.log.append(&binding.to, RecordBatchBuilder::default().finish(), Some(state)).await?;
-        ctx.log.until_durable(&binding.to, appended.end).await?;
+        ctx.log.until_durable(&binding.to, appended.accepted()).await?;
         positions.push(start);
     }
     let marked: Vec<_> = ctx.streams.iter().map(|binding| binding.to.clone()).collect();

@@ -8,8 +8,8 @@ use crate::column_type::RelationDescription;
 use crate::envelope::RelationPlan;
 use crate::pgoutput::{ColumnText, Tuple};
 use bytes::Bytes;
-use contract::ProducerState;
-use model::{Lsn, Offset};
+use contract::{AcceptedEnd, ProducerState};
+use model::Lsn;
 use std::collections::HashSet;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
@@ -66,7 +66,7 @@ pub(crate) struct ChunkRows {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ChunkOutcome {
     /// `superseded`: rows that a change in the window has taken out.
-    Appended { end: Offset, superseded: u64 },
+    Appended { end: AcceptedEnd, superseded: u64 },
     /// A transaction before the chunk is not visible to it yet.
     Hidden { xid: u32 },
     /// Too much was seen since: send a new baseline.

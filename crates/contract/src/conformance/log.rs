@@ -3,7 +3,7 @@
 //! An implementer gives a [`LogFixture`] for each case and calls [`run_all`]. Each case uses streams of its own names, so
 //! a fixture may also be one log for all of them.
 
-use crate::{Appended, Log, LogBatch, LogError, ProducerState, Retention, StreamSpec};
+use crate::{AcceptedEnd, Appended, Log, LogBatch, LogError, ProducerState, Retention, StreamSpec};
 use async_trait::async_trait;
 use bytes::Bytes;
 use model::{Offset, Partition, ProducerId, RecordBatch, RecordBatchBuilder, StreamId, StreamPartition};
@@ -106,7 +106,7 @@ async fn append(log: &dyn Log, to: &StreamPartition, batch: RecordBatch) -> Appe
 
 async fn append_durably(log: &dyn Log, to: &StreamPartition, batch: RecordBatch) -> Appended {
     let appended = append(log, to, batch).await;
-    soon("durability", log.until_durable(to, appended.end)).await.expect("durability");
+    soon("durability", log.until_durable(to, appended.accepted())).await.expect("durability");
     appended
 }
 
@@ -242,7 +242,7 @@ async fn waiters_are_woken_and_may_give_up(fixture: &mut impl LogFixture) {
     let bounds = soon("waking", waiting).await.expect("no panic").expect("bounds");
     assert!(bounds.durable >= Offset(3));
     assert!(soon("an answer", log.until_past(&to, Offset(1))).await.is_ok());
-    assert!(soon("an answer", log.until_durable(&to, Offset(0))).await.is_ok());
+    assert!(soon("an answer", log.until_durable(&to, AcceptedEnd { offset: Offset(0), withdrawals: 0 })).await.is_ok());
 }
 
 async fn writers_interleave_by_whole_batches(fixture: &mut impl LogFixture) {
@@ -256,7 +256,7 @@ async fn writers_interleave_by_whole_batches(fixture: &mut impl LogFixture) {
                     let first = writer * 1_000_000 + batch * 3;
                     let appended = log.append(&to, numbered(first, 3, 0), None).await.expect("an append");
                     if batch % 5 == 0 {
-                        log.until_durable(&to, appended.end).await.expect("durability");
+                        log.until_durable(&to, appended.accepted()).await.expect("durability");
                     }
                 }
             })
@@ -265,7 +265,9 @@ async fn writers_interleave_by_whole_batches(fixture: &mut impl LogFixture) {
     for writer in writers {
         soon("a writer", writer).await.expect("no panic");
     }
-    soon("durability", log.until_durable(&to, Offset(300))).await.expect("durability");
+    soon("durability", log.until_durable(&to, AcceptedEnd { offset: Offset(300), withdrawals: 0 }))
+        .await
+        .expect("durability");
     let numbers = numbers(&read_all(&*log, &to).await);
     assert_eq!(numbers.len(), 300);
     assert!(numbers.chunks(3).all(|batch| batch[1] == batch[0] + 1 && batch[2] == batch[0] + 2), "whole batches");
@@ -298,7 +300,7 @@ async fn producer_state_is_the_last_one(fixture: &mut impl LogFixture) {
     assert_eq!(log.producer(&to, &ProducerId::new("a")).await.expect("an answer"), None);
     for (producer, position) in [("a", 1), ("b", 1), ("a", 2)] {
         let appended = log.append(&to, numbered(0, 1, 0), Some(state(producer, position))).await.expect("an append");
-        soon("durability", log.until_durable(&to, appended.end)).await.expect("durability");
+        soon("durability", log.until_durable(&to, appended.accepted())).await.expect("durability");
     }
     assert_eq!(log.producer(&to, &ProducerId::new("a")).await.expect("an answer"), Some(state("a", 2)));
     let Some(log) = fixture.crash(log).await else { return };

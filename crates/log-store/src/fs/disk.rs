@@ -5,8 +5,13 @@ use rustix::fs::FlockOperation;
 use std::any::Any;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
+
+/// The log holds the source's rows: nobody but its owner reads them.
+const OWNER_ONLY: u32 = 0o600;
+const OWNER_ONLY_DIR: u32 = 0o700;
 
 /// The machine's file system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -14,7 +19,7 @@ pub(crate) struct DiskFiles;
 
 impl Files for DiskFiles {
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        fs::create_dir_all(dir)
+        fs::DirBuilder::new().recursive(true).mode(OWNER_ONLY_DIR).create(dir)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
@@ -27,7 +32,7 @@ impl Files for DiskFiles {
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn LogFile>> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(OWNER_ONLY).open(path)?;
         Ok(Arc::new(DiskFile(file)))
     }
 
@@ -44,9 +49,21 @@ impl Files for DiskFiles {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Any + Send + Sync>> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(OWNER_ONLY).open(path)?;
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(Box::new(file))
+        Ok(Box::new(Held(file)))
+    }
+}
+
+/// A lock that is given back when this is dropped. Closing the file alone would not do: a process that is being started at
+/// that moment has a copy of the descriptor until it runs its own program.
+struct Held(File);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // What cannot be unlocked is unlocked when the last copy is closed.
+        let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
     }
 }
 
@@ -140,6 +157,28 @@ mod tests {
             assert_eq!(out, b"abcdede");
         }
         assert_eq!(file.len().unwrap(), 8);
+    }
+
+    #[test]
+    fn files_and_folders_are_their_owners_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        DiskFiles.create_dir_all(&log).unwrap();
+        DiskFiles.create(&log.join("0.log")).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&log), mode(&log.join("0.log"))), (0o700, 0o600));
+    }
+
+    #[test]
+    fn lock_is_free_at_once_though_another_process_has_a_copy_of_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("LOCK");
+        let held = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).unwrap();
+        rustix::fs::flock(&held, FlockOperation::NonBlockingLockExclusive).unwrap();
+        let _copy = held.try_clone().unwrap();
+        drop(Held(held));
+        DiskFiles.lock(&path).unwrap();
     }
 
     #[test]

@@ -69,7 +69,7 @@ impl Partition {
         }
         let first = writer.accepted.offset;
         if frame.is_nothing() {
-            return Ok(Some(Appended { first: Offset(first), end: Offset(first) }));
+            return Ok(Some(Appended { first: Offset(first), end: Offset(first), withdrawals: writer.epoch }));
         }
         let unsynced = writer.accepted.bytes - writer.durable.bytes;
         if unsynced > 0 && unsynced + frame.frame_bytes() > self.options.unsynced_bytes_max {
@@ -77,7 +77,8 @@ impl Partition {
         }
         self.write(writer, frame)?;
         self.work.notify_all();
-        Ok(Some(Appended { first: Offset(first), end: Offset(writer.accepted.offset) }))
+        let end = Offset(writer.accepted.offset);
+        Ok(Some(Appended { first: Offset(first), end, withdrawals: writer.epoch }))
     }
 
     fn write(&self, writer: &mut Writer, frame: &Prepared) -> Result<(), LogError> {

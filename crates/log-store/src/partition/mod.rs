@@ -31,7 +31,7 @@ use crate::fs::LogFile;
 use crate::options::LogOptions;
 use crate::shelf::{Segment, Shelf};
 use bytes::Bytes;
-use contract::{Bounds, Clock, LogError, ProducerState, Retention};
+use contract::{AcceptedEnd, Bounds, Clock, LogError, ProducerState, Retention};
 use model::{Offset, ProducerId, StreamId};
 use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -143,21 +143,21 @@ impl Partition {
     /// Reads the bounds.
     pub(crate) fn bounds(&self) -> Bounds {
         let start = self.shelf.start();
-        let durable = self.progress.borrow().durable;
+        // The count first: a withdrawal in between then only makes a waiter start again.
+        let Progress { durable, epoch: withdrawals, .. } = *self.progress.borrow();
         let accepted = self.accepted.load(Ordering::Acquire).max(durable);
-        Bounds { start: Offset(start.min(durable)), durable: Offset(durable), accepted: Offset(accepted) }
+        Bounds { start: Offset(start.min(durable)), durable: Offset(durable), accepted: Offset(accepted), withdrawals }
     }
 
     /// Waits until everything below `end` is durable.
-    pub(crate) async fn until_durable(&self, end: u64) -> Result<(), LogError> {
+    pub(crate) async fn until_durable(&self, end: AcceptedEnd) -> Result<(), LogError> {
         let mut progress = self.progress.subscribe();
-        let epoch = progress.borrow().epoch;
         loop {
             let seen = *progress.borrow_and_update();
-            if seen.epoch != epoch || (seen.epoch > 0 && seen.durable < end) {
-                self.refuse_withdrawn(end, epoch)?;
+            if seen.epoch > end.withdrawals {
+                self.refuse_withdrawn(end)?;
             }
-            if seen.durable >= end {
+            if seen.durable >= end.offset.0 {
                 return Ok(());
             }
             if seen.closed {
@@ -167,16 +167,15 @@ impl Partition {
         }
     }
 
-    /// Fails when records below `end` were withdrawn since `epoch`, or are gone and not written again.
-    fn refuse_withdrawn(&self, end: u64, epoch: u64) -> Result<(), LogError> {
+    /// Fails when records below `end` were withdrawn since it was told; also when that is too long ago to tell.
+    fn refuse_withdrawn(&self, end: AcceptedEnd) -> Result<(), LogError> {
         let writer = self.writer.lock();
-        let since = writer.withdrawals.iter().find(|withdrawal| withdrawal.epoch > epoch);
-        let failure = match since {
-            Some(withdrawal) if end > withdrawal.from => Some(withdrawal.failure.clone()),
-            None if end > writer.accepted.offset => writer.withdrawals.back().map(|last| last.failure.clone()),
-            _ => None,
-        };
-        failure.map_or(Ok(()), |failure| Err(failure.error()))
+        let mut since = writer.withdrawals.iter().filter(|withdrawal| withdrawal.epoch > end.withdrawals).peekable();
+        let forgotten = since.peek().is_some_and(|oldest| oldest.epoch > end.withdrawals + 1);
+        match since.find(|withdrawal| forgotten || withdrawal.from < end.offset.0) {
+            Some(withdrawal) => Err(withdrawal.failure.error()),
+            None => Ok(()),
+        }
     }
 
     /// Waits until the record at `offset` can be read.

@@ -84,22 +84,23 @@ async fn failed_sync_withdraws_what_was_not_durable_and_tells_everyone() {
     let log = open(&files);
     let to = stream(&log).await;
     let first = log.append(&to, numbered(0, 5, 0), Some(state("p", 1))).await.unwrap();
-    log.until_durable(&to, first.end).await.unwrap();
+    log.until_durable(&to, first.accepted()).await.unwrap();
 
     files.set_faults(|faults| faults.failing_syncs = 1);
     let lost = log.append(&to, numbered(5, 5, 0), Some(state("p", 2))).await.unwrap();
-    let told = log.until_durable(&to, lost.end).await;
+    let told = log.until_durable(&to, lost.accepted()).await;
     assert!(matches!(told, Err(LogError::Io { .. })), "{told:?}");
     // Whoever asks later is told as well, and the producer's next batch would leave a gap.
-    assert!(log.until_durable(&to, lost.end).await.is_err());
-    assert!(log.until_durable(&to, first.end).await.is_ok());
+    assert!(log.until_durable(&to, lost.accepted()).await.is_err());
+    assert!(log.until_durable(&to, first.accepted()).await.is_ok());
     assert!(log.append(&to, numbered(10, 5, 0), Some(state("p", 3))).await.is_err());
     assert!(log.append(&to, numbered(10, 5, 0), Some(state("p", 3))).await.is_err());
 
     assert_eq!(producer_position(&log, &to).await, Some(state("p", 1)));
     let again = log.append(&to, numbered(5, 5, 0), Some(state("p", 2))).await.unwrap();
-    assert_eq!(again, lost, "the offsets are given out again");
-    log.until_durable(&to, again.end).await.unwrap();
+    assert_eq!((again.first, again.end), (lost.first, lost.end), "the offsets are given out again");
+    log.until_durable(&to, again.accepted()).await.unwrap();
+    assert!(log.until_durable(&to, lost.accepted()).await.is_err(), "others stand there now");
     assert_eq!(numbers(&read_all(&log, &to).await), (0..10).collect::<Vec<_>>());
     files.crash();
     drop(log);
@@ -115,7 +116,7 @@ async fn withdrawal_is_told_once_to_appenders_without_a_producer() {
     let to = stream(&log).await;
     files.set_faults(|faults| faults.failing_syncs = 1);
     let lost = log.append(&to, numbered(0, 5, 0), None).await.unwrap();
-    assert!(log.until_durable(&to, lost.end).await.is_err());
+    assert!(log.until_durable(&to, lost.accepted()).await.is_err());
     assert!(log.append(&to, numbered(0, 5, 0), None).await.is_err(), "it may not know of the loss");
     durably(&log, &to, numbered(0, 5, 0)).await;
     // A producer that lost nothing is not disturbed.
@@ -132,7 +133,7 @@ async fn log_goes_on_after_many_failed_syncs_in_a_row() {
     let (mut failures, mut end) = (0, None);
     while end.is_none() {
         if let Ok(appended) = log.append(&to, numbered(5, 5, 0), None).await
-            && log.until_durable(&to, appended.end).await.is_ok()
+            && log.until_durable(&to, appended.accepted()).await.is_ok()
         {
             end = Some(appended.end);
         } else {
@@ -186,7 +187,10 @@ async fn closed_log_answers_closed_and_still_reads() {
     assert!(matches!(waiting.await.unwrap(), Err(LogError::Closed)));
     assert!(matches!(log.append(&to, numbered(10, 1, 0), None).await, Err(LogError::Closed)));
     assert!(matches!(log.create_stream(&StreamId::new("t"), StreamSpec::default()).await, Err(LogError::Closed)));
-    assert!(log.until_durable(&to, Offset(10)).await.is_ok(), "closing made them durable");
+    assert!(
+        log.until_durable(&to, AcceptedEnd { offset: Offset(10), withdrawals: 0 }).await.is_ok(),
+        "closing made them durable"
+    );
     assert_eq!(numbers(&read_all(&*log, &to).await), (0..10).collect::<Vec<_>>());
     assert_eq!(numbers(&read_all(&open(&files), &to).await), (0..10).collect::<Vec<_>>(), "the lock was let go");
 }
@@ -214,7 +218,7 @@ async fn appenders_wait_when_too_much_is_not_durable_and_go_on() {
     for append in appends.collect::<Vec<_>>() {
         append.await.unwrap().unwrap();
     }
-    log.until_durable(&to, Offset(40)).await.unwrap();
+    log.until_durable(&to, AcceptedEnd { offset: Offset(40), withdrawals: 0 }).await.unwrap();
     let mut found = numbers(&read_all(&*log, &to).await);
     found.sort_unstable();
     assert_eq!(found, (0..40).collect::<Vec<_>>());

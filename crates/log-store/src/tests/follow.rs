@@ -17,7 +17,7 @@ async fn follower_sees_new_records_streams_and_segments() {
     assert_eq!(follower.streams(), [(to.stream.clone(), 1)]);
     for batch in 0..30 {
         let appended = log.append(&to, numbered(batch * 5, 5, batch as i64), Some(state("p", batch))).await.unwrap();
-        log.until_durable(&to, appended.end).await.unwrap();
+        log.until_durable(&to, appended.accepted()).await.unwrap();
         if batch % 3 == 0 {
             assert_eq!(numbers(&read_all(&follower, &to).await), (0..appended.end.0).collect::<Vec<_>>());
             assert_eq!(follower.producer(&to, &ProducerId::new("p")).await.unwrap(), Some(state("p", batch)));
@@ -39,7 +39,7 @@ async fn follower_waits_for_what_another_process_appends() {
     };
     durably(&log, &to, numbered(0, 5, 0)).await;
     assert_eq!(waiting.await.unwrap().unwrap().durable, Offset(5));
-    follower.until_durable(&to, Offset(5)).await.unwrap();
+    follower.until_durable(&to, AcceptedEnd { offset: Offset(5), withdrawals: 0 }).await.unwrap();
 }
 
 #[tokio::test]
@@ -76,7 +76,7 @@ async fn follower_notices_withdrawn_records_and_reads_their_successors() {
     let lost = log.append(&to, numbered(500, 5, 0), None).await.unwrap();
     // It may or may not see the records before they are withdrawn.
     let _ = follower.bounds(&to).unwrap();
-    assert!(log.until_durable(&to, lost.end).await.is_err());
+    assert!(log.until_durable(&to, lost.accepted()).await.is_err());
     assert!(log.append(&to, numbered(5, 5, 0), None).await.is_err(), "told once");
     durably(&log, &to, numbered(5, 7, 0)).await;
     follower.until_past(&to, Offset(11)).await.unwrap();

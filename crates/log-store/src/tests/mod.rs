@@ -12,7 +12,7 @@ mod simulated;
 use crate::fs::Files;
 use crate::{LogOptions, LogStore};
 use ::contract::conformance::log::{numbered, numbers, read_all};
-use ::contract::{Appended, Clock, Log, LogError, ProducerState, Retention, StreamSpec};
+use ::contract::{AcceptedEnd, Appended, Clock, Log, LogError, ProducerState, Retention, StreamSpec};
 use ::model::{Offset, ProducerId, RecordBatch, StreamId, StreamPartition};
 use bytes::Bytes;
 use simulated::SimulatedFiles;
@@ -60,7 +60,7 @@ async fn stream(log: &dyn Log) -> StreamPartition {
 
 async fn durably(log: &dyn Log, to: &StreamPartition, batch: RecordBatch) -> Appended {
     let appended = log.append(to, batch, None).await.expect("an append");
-    log.until_durable(to, appended.end).await.expect("durability");
+    log.until_durable(to, appended.accepted()).await.expect("durability");
     appended
 }
 

@@ -96,6 +96,8 @@ struct Run {
     log: Option<LogStore>,
     to: StreamPartition,
     model: Model,
+    /// The end as the log told it last.
+    told: AcceptedEnd,
 }
 
 impl Run {
@@ -103,7 +105,7 @@ impl Run {
         let files = SimulatedFiles::new(seed);
         let log = open(&files);
         let to = stream(&log).await;
-        Self { files, log: Some(log), to, model: Model::default() }
+        Self { files, log: Some(log), to, model: Model::default(), told: AcceptedEnd::default() }
     }
 
     fn log(&self) -> &LogStore {
@@ -139,6 +141,7 @@ impl Run {
         let producer = with_producer.then(|| state("p", first));
         match self.log().append(&self.to, padded(first, count, padding), producer).await {
             Ok(appended) => {
+                self.told = appended.accepted();
                 // Between two steps a background sync may have withdrawn what was accepted: its offsets come again.
                 self.withdrawn_down_to(appended.first.0);
                 assert_eq!(appended.end.0 - appended.first.0, count);
@@ -170,7 +173,8 @@ impl Run {
 
     async fn sync(&mut self) {
         let end = self.model.records.len() as u64;
-        match self.log().until_durable(&self.to, Offset(end)).await {
+        assert_eq!(end, self.told.offset.0);
+        match self.log().until_durable(&self.to, self.told).await {
             Ok(()) => self.model.durable = end,
             Err(error) => {
                 assert!(self.model.faulty, "without a fault: {error}");
@@ -182,11 +186,12 @@ impl Run {
     /// Waits until what is accepted is durable or withdrawn, and takes it over.
     async fn agree(&mut self) {
         loop {
-            let accepted = self.log().bounds(&self.to).unwrap().accepted;
+            let accepted = self.log().bounds(&self.to).unwrap().accepted_end();
             let settled = self.log().until_durable(&self.to, accepted).await.is_ok();
             let bounds = self.log().bounds(&self.to).unwrap();
-            if settled && bounds.accepted == accepted {
+            if settled && bounds.accepted_end() == accepted {
                 self.model.cut(bounds.durable.0);
+                self.told = accepted;
                 break;
             }
         }

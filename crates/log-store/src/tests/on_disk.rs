@@ -20,7 +20,7 @@ async fn child_that_appends_until_it_is_killed() {
     for first in log.bounds(&to).unwrap().durable.0.. {
         let appended = log.append(&to, numbered(first, 1, 0), Some(state("p", first))).await.unwrap();
         if first % 7 == 0 {
-            log.until_durable(&to, appended.end).await.unwrap();
+            log.until_durable(&to, appended.accepted()).await.unwrap();
             std::fs::write(root.join("said.tmp"), appended.end.0.to_string()).unwrap();
             std::fs::rename(root.join("said.tmp"), root.join("said")).unwrap();
         }

@@ -56,7 +56,7 @@ async fn freeze_a_sample() {
         for batch in part as u64 * 3..part as u64 * 3 + 3 {
             let records = numbered(batch * 10, 10, batch as i64 * 100);
             let appended = log.append(&to, records, Some(state("p", batch))).await.unwrap();
-            log.until_durable(&to, appended.end).await.unwrap();
+            log.until_durable(&to, appended.accepted()).await.unwrap();
         }
     }
     std::fs::remove_file(dir.join("LOCK")).unwrap();

@@ -62,7 +62,7 @@ pub(crate) async fn bury(
     if !entries.is_empty() {
         let to = internal(DEAD_LETTERS);
         let appended = log.append(&to, records.finish(), None).await?;
-        log.until_durable(&to, appended.end).await?;
+        log.until_durable(&to, appended.accepted()).await?;
         for (entry, id) in entries.iter_mut().zip(appended.first.0..) {
             entry.id = Offset(id);
         }

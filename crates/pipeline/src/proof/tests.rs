@@ -65,7 +65,7 @@ impl Bench {
     async fn append(&self, stream: &str, mut batch: RecordBatchBuilder) {
         let to = StreamPartition::first(stream.into());
         let appended = self.log.append(&to, batch.finish(), None).await.expect("append");
-        self.log.until_durable(&to, appended.end).await.expect("durable");
+        self.log.until_durable(&to, appended.accepted()).await.expect("durable");
     }
 
     fn settle(&mut self, route: &str, outcome: Outcome, offsets: &[u64]) -> &mut Settlement {

@@ -71,6 +71,6 @@ impl Journal {
             push_json(&mut records, intent.at_ms, intent);
         }
         let appended = self.log.append(&self.stream, records.finish(), None).await?;
-        self.log.until_durable(&self.stream, appended.end).await
+        self.log.until_durable(&self.stream, appended.accepted()).await
     }
 }

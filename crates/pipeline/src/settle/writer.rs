@@ -9,7 +9,7 @@
 //! says so in its state; routes stop sending meanwhile.
 
 use super::streams::{SETTLEMENTS, internal, push_json};
-use contract::{Log, LogError};
+use contract::{AcceptedEnd, Log, LogError};
 use model::{Offset, RecordBatch, RecordBatchBuilder, Retry, Settlement, StreamPartition};
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -82,7 +82,7 @@ impl Settler {
 /// An append that is accepted and not yet durable.
 struct Unsynced {
     records: RecordBatch,
-    end: Offset,
+    end: AcceptedEnd,
     answers: Vec<(oneshot::Sender<Settled>, Settled)>,
 }
 
@@ -138,7 +138,7 @@ impl Writer {
             next = if records.len_bytes() < APPEND_BYTES_MAX { self.inbox.try_recv().ok() } else { None };
         }
         let records = records.finish();
-        let mut at = self.append(&records).await?;
+        let (mut at, end) = self.append(&records).await?;
         let mut answers = Vec::new();
         for order in orders {
             let settled = Settled { first: at, end: at.plus(order.settlements.len() as u64) };
@@ -151,23 +151,24 @@ impl Writer {
             }
         }
         self.bytes += records.bytes().len();
-        self.unsynced.push_back(Unsynced { records, end: at, answers });
+        self.unsynced.push_back(Unsynced { records, end, answers });
         Ok(())
     }
 
-    /// Appends until the log takes it; returns where the first record stands.
-    async fn append(&mut self, records: &RecordBatch) -> Result<Offset, LogError> {
+    /// Appends until the log takes it; returns where the first record stands, and the end.
+    async fn append(&mut self, records: &RecordBatch) -> Result<(Offset, AcceptedEnd), LogError> {
         loop {
             if records.is_empty() {
-                return Ok(match self.unsynced.back() {
+                let end = match self.unsynced.back() {
                     Some(unsynced) => unsynced.end,
-                    None => self.log.bounds(&self.stream)?.durable,
-                });
+                    None => self.log.bounds(&self.stream)?.accepted_end(),
+                };
+                return Ok((end.offset, end));
             }
             match self.log.append(&self.stream, records.clone(), None).await {
                 Ok(appended) => {
                     self.well();
-                    return Ok(appended.first);
+                    return Ok((appended.first, appended.accepted()));
                 }
                 // What stood before it may be gone as well, and comes first.
                 Err(error) => self.rewrite(error).await?,
@@ -178,7 +179,7 @@ impl Writer {
     fn synced(&mut self, end: Offset) {
         self.well();
         while let Some(unsynced) = self.unsynced.front()
-            && unsynced.end <= end
+            && unsynced.end.offset <= end
             && let Some(unsynced) = self.unsynced.pop_front()
         {
             self.bytes -= unsynced.records.bytes().len();
@@ -203,10 +204,11 @@ impl Writer {
     }
 
     async fn append_again(&mut self, accepted: Offset) -> Result<(), LogError> {
-        for unsynced in self.unsynced.iter_mut().filter(|unsynced| unsynced.end > accepted) {
+        for unsynced in self.unsynced.iter_mut().filter(|unsynced| unsynced.end.offset > accepted) {
             if !unsynced.records.is_empty() {
                 let appended = self.log.append(&self.stream, unsynced.records.clone(), None).await?;
-                assert_eq!(appended.end, unsynced.end, "somebody else appends to {SETTLEMENTS}");
+                assert_eq!(appended.end, unsynced.end.offset, "somebody else appends to {SETTLEMENTS}");
+                unsynced.end = appended.accepted();
             }
         }
         Ok(())
@@ -228,8 +230,8 @@ impl Writer {
 
 type Syncing = Pin<Box<dyn Future<Output = Result<Offset, LogError>> + Send>>;
 
-async fn sync(log: Arc<dyn Log>, stream: StreamPartition, end: Offset) -> Result<Offset, LogError> {
-    log.until_durable(&stream, end).await.map(|()| end)
+async fn sync(log: Arc<dyn Log>, stream: StreamPartition, end: AcceptedEnd) -> Result<Offset, LogError> {
+    log.until_durable(&stream, end).await.map(|()| end.offset)
 }
 
 async fn finished(syncing: &mut Option<Syncing>) -> Result<Offset, LogError> {

@@ -1,7 +1,9 @@
 //! A log and a state store in memory, which outlive the engine that used them, and can lose power.
 
 use async_trait::async_trait;
-use contract::{Appended, Bounds, Log, LogBatch, LogError, ProducerState, StateError, StateOp, StateStore, StreamSpec};
+use contract::{
+    AcceptedEnd, Appended, Bounds, Log, LogBatch, LogError, ProducerState, StateError, StateOp, StateStore, StreamSpec,
+};
 use model::{Offset, ProducerId, RecordBatch, StreamId, StreamPartition};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -41,6 +43,7 @@ impl Life {
 struct Stored {
     batches: Vec<LogBatch>,
     durable: Offset,
+    withdrawals: u64,
     producers: BTreeMap<ProducerId, ProducerState>,
 }
 
@@ -135,16 +138,19 @@ impl Log for MemoryLog {
         if !records.is_empty() {
             stored.batches.push(LogBatch { base: first, records });
         }
-        Ok(Appended { first, end: stored.accepted() })
+        Ok(Appended { first, end: stored.accepted(), withdrawals: stored.withdrawals })
     }
 
-    async fn until_durable(&self, of: &StreamPartition, _end: Offset) -> Result<(), LogError> {
+    async fn until_durable(&self, of: &StreamPartition, end: AcceptedEnd) -> Result<(), LogError> {
         // A sync takes its time: others get their turn before it is done.
         tokio::task::yield_now().await;
         self.life.check().await;
         {
             let mut streams = self.disk.streams.lock();
             let stored = streams.get_mut(of).unwrap();
+            if stored.withdrawals > end.withdrawals && end.offset > stored.durable {
+                return Err(LogError::Full { path: "memory".into() });
+            }
             if let Some((stream, left)) = self.disk.broken_syncs.lock().as_mut()
                 && *stream == of.stream
                 && *left > 0
@@ -152,6 +158,7 @@ impl Log for MemoryLog {
                 *left -= 1;
                 let durable = stored.durable;
                 stored.batches.retain(|batch| batch.end() <= durable);
+                stored.withdrawals += 1;
                 return Err(LogError::Full { path: "memory".into() });
             }
             stored.durable = stored.accepted();
@@ -163,7 +170,12 @@ impl Log for MemoryLog {
     fn bounds(&self, of: &StreamPartition) -> Result<Bounds, LogError> {
         let streams = self.disk.streams.lock();
         let stored = streams.get(of).ok_or_else(|| LogError::NoStream { of: of.clone() })?;
-        Ok(Bounds { start: Offset(0), durable: stored.durable, accepted: stored.accepted() })
+        Ok(Bounds {
+            start: Offset(0),
+            durable: stored.durable,
+            accepted: stored.accepted(),
+            withdrawals: stored.withdrawals,
+        })
     }
 
     async fn until_past(&self, of: &StreamPartition, offset: Offset) -> Result<Bounds, LogError> {

@@ -23,8 +23,9 @@ async fn run(folder: &Path, target: &Arc<Target>, changes: &[Change]) -> Offset 
         for change in changes {
             change.push(&mut batch, clock.now_ms());
         }
-        end = log.append(&stream(), batch.finish(), None).await.unwrap().end;
-        log.until_durable(&stream(), end).await.unwrap();
+        let appended = log.append(&stream(), batch.finish(), None).await.unwrap();
+        log.until_durable(&stream(), appended.accepted()).await.unwrap();
+        end = appended.end;
     }
     let sink = Arc::new(TargetSink { target: target.clone(), life: Life::new() });
     let parts = EngineParts {

@@ -185,7 +185,7 @@ impl World {
             change.push(&mut batch, self.clock.now_ms());
         }
         let appended = log.append(&stream(), batch.finish(), None).await.unwrap();
-        log.until_durable(&stream(), appended.end).await.unwrap();
+        log.until_durable(&stream(), appended.accepted()).await.unwrap();
         appended.end
     }
 

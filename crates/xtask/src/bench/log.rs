@@ -116,7 +116,7 @@ async fn append(clock: &SystemClock, log: &dyn Log, of: &StreamPartition, batche
     let began = clock.monotonic();
     for batch in batches.iter().cycle().take(BATCHES) {
         let appended = log.append(of, batch.clone(), None).await?;
-        log.until_durable(of, appended.end).await?;
+        log.until_durable(of, appended.accepted()).await?;
     }
     Ok(rate(clock.monotonic() - began))
 }

@@ -55,15 +55,15 @@ impl Stage {
     /// Appends records `[from, to)` of `id_of(n)`; answers when they are durable.
     pub async fn append(&self, (from, to): (u64, u64), lane: &str, id_of: impl Fn(u64) -> u64) -> Result<Offset> {
         let (mut batch, mut text) = (RecordBatchBuilder::default(), (String::new(), String::new()));
-        let mut end = self.log.bounds(&stream())?.accepted;
+        let mut end = self.log.bounds(&stream())?.accepted_end();
         for n in from..to {
             push(&mut batch, &mut text, (id_of(n), n), lane, self.clock.now_ms())?;
             if u64::from(batch.count()) == RECORDS_PER_APPEND || n + 1 == to {
-                end = self.log.append(&stream(), batch.finish(), None).await?.end;
+                end = self.log.append(&stream(), batch.finish(), None).await?.accepted();
             }
         }
         self.log.until_durable(&stream(), end).await?;
-        Ok(end)
+        Ok(end.offset)
     }
 
     pub fn start(&self, route: RouteSpec, sink: Arc<dyn Sink>) -> Running {
