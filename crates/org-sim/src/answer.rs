@@ -1,8 +1,11 @@
 //! Requests and answers without sockets.
 
+use crate::bulk::blob::Blob;
+use crate::bulk::stream::Stream;
 use crate::json::{Json, JsonError, write_text};
 use http::{HeaderMap, Method};
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// A request, its body already decompressed and read as JSON.
 pub struct Request<'a> {
@@ -15,13 +18,23 @@ pub struct Request<'a> {
     pub body: &'a [u8],
     /// None for an empty body or one that is not JSON by its path.
     pub json: Option<Result<Json<'a>, JsonError>>,
+    /// The body of an upload that the server has stored; `body` is empty then.
+    pub(crate) upload: Option<Arc<Blob>>,
 }
 
 impl<'a> Request<'a> {
     /// Makes a request; reads the body unless it is empty or a form.
     pub fn new(method: &'a Method, path: &'a str, query: &'a str, headers: &'a HeaderMap, body: &'a [u8]) -> Self {
         let is_json = !body.is_empty() && !path.starts_with("/services/oauth2/");
-        Self { method, path, query, headers, body, json: is_json.then(|| Json::parse(body)) }
+        Self { method, path, query, headers, body, json: is_json.then(|| Json::parse(body)), upload: None }
+    }
+
+    /// What says whose session it is: `Authorization`, or `X-SFDC-Session` for Bulk API 1.0.
+    pub fn authorization(&self) -> Option<Cow<'_, str>> {
+        match self.header("x-sfdc-session") {
+            Some(token) if self.path.starts_with("/services/async/") => Some(Cow::Owned(format!("Bearer {token}"))),
+            _ => self.header("authorization").map(Cow::Borrowed),
+        }
     }
 
     /// A header's text, if it is there and is text.
@@ -62,6 +75,8 @@ pub struct Response {
     pub content_type: &'static str,
     pub headers: Vec<(&'static str, String)>,
     pub body: Vec<u8>,
+    /// A body that is produced while it is sent; `body` is empty then.
+    pub(crate) stream: Option<Stream>,
 }
 
 const JSON: &str = "application/json;charset=UTF-8";
@@ -69,7 +84,32 @@ const JSON: &str = "application/json;charset=UTF-8";
 impl Response {
     /// A JSON answer.
     pub fn json(status: u16, body: Vec<u8>) -> Self {
-        Self { status, content_type: JSON, headers: Vec::new(), body }
+        Self { status, content_type: JSON, headers: Vec::new(), body, stream: None }
+    }
+
+    /// An answer with a body that is produced while it is sent.
+    pub(crate) fn stream(content_type: &'static str, stream: Stream) -> Self {
+        Self { status: 200, content_type, headers: Vec::new(), body: Vec::new(), stream: Some(stream) }
+    }
+
+    /// An XML answer.
+    pub fn xml(status: u16, body: String) -> Self {
+        let content_type = "application/xml;charset=UTF-8";
+        Self { status, content_type, headers: Vec::new(), body: body.into_bytes(), stream: None }
+    }
+
+    /// The whole body, wherever it comes from.
+    ///
+    /// # Errors
+    /// When a file of the org cannot be read.
+    pub fn into_bytes(self) -> std::io::Result<Vec<u8>> {
+        let mut bytes = self.body;
+        if let Some(stream) = self.stream {
+            while let Some(piece) = stream.next()? {
+                bytes.extend_from_slice(&piece);
+            }
+        }
+        Ok(bytes)
     }
 
     /// A JSON answer from a value.
@@ -105,7 +145,13 @@ impl Response {
     pub fn html_503() -> Self {
         let body = "<html><head><title>Service Unavailable</title></head><body><h1>We are down for maintenance.</h1>\
                     <p>Sorry for the inconvenience. We'll be back shortly.</p></body></html>";
-        Self { status: 503, content_type: "text/html;charset=UTF-8", headers: Vec::new(), body: body.into() }
+        Self {
+            status: 503,
+            content_type: "text/html;charset=UTF-8",
+            headers: Vec::new(),
+            body: body.into(),
+            stream: None,
+        }
     }
 
     /// Adds a header.

@@ -1,6 +1,8 @@
 //! The org's time: the machine's clock, moved by an offset, or one that stands still until a test moves it.
 
 use std::sync::atomic::{AtomicI64, Ordering};
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 /// A clock that a test may move.
 #[derive(Debug)]
@@ -8,17 +10,18 @@ pub struct OrgClock {
     /// None: the machine's clock.
     fixed: Option<AtomicI64>,
     offset_ms: AtomicI64,
+    moved: Notify,
 }
 
 impl OrgClock {
     /// The machine's clock.
     pub fn machine() -> Self {
-        Self { fixed: None, offset_ms: AtomicI64::new(0) }
+        Self { fixed: None, offset_ms: AtomicI64::new(0), moved: Notify::new() }
     }
 
     /// A clock that stands at `now_ms` (Unix milliseconds) until it is advanced.
     pub fn standing(now_ms: i64) -> Self {
-        Self { fixed: Some(AtomicI64::new(now_ms)), offset_ms: AtomicI64::new(0) }
+        Self { fixed: Some(AtomicI64::new(now_ms)), offset_ms: AtomicI64::new(0), moved: Notify::new() }
     }
 
     /// Unix milliseconds.
@@ -36,5 +39,11 @@ impl OrgClock {
     /// Moves the clock forward.
     pub fn advance_ms(&self, by_ms: i64) {
         self.offset_ms.fetch_add(by_ms, Ordering::Relaxed);
+        self.moved.notify_waiters();
+    }
+
+    /// Ends when the clock is moved after this call.
+    pub fn moved(&self) -> Notified<'_> {
+        self.moved.notified()
     }
 }

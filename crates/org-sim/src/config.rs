@@ -1,5 +1,6 @@
 //! What a simulated org is made of.
 
+use crate::bulk::BulkConfig;
 use crate::dml::Unverified;
 use crate::error::SimError;
 use crate::events::EventsConfig;
@@ -152,6 +153,7 @@ pub struct OrgConfig {
     pub field_security: Vec<FieldSecurity>,
     pub latency: LatencyModel,
     pub row_locks: RowLocks,
+    pub bulk: BulkConfig,
     pub faults: Vec<FaultRule>,
     /// Seed of jitter and fractions.
     pub seed: u64,
@@ -181,6 +183,7 @@ impl Default for OrgConfig {
             field_security: Vec::new(),
             latency: LatencyModel::default(),
             row_locks: RowLocks::default(),
+            bulk: BulkConfig::default(),
             faults: Vec::new(),
             seed: 1,
             history: HistoryConfig::default(),

@@ -26,6 +26,8 @@ pub enum Api {
     Pubsub,
     /// Bayeux messages.
     Cometd,
+    /// Bulk API 1.0 and 2.0.
+    Bulk,
 }
 
 impl Api {
@@ -42,6 +44,7 @@ impl Api {
             Api::Events => "events",
             Api::Pubsub => "pubsub",
             Api::Cometd => "cometd",
+            Api::Bulk => "bulk",
         }
     }
 }
@@ -57,6 +60,32 @@ pub enum Operation {
     Delete,
 }
 
+/// A call of a Bulk API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BulkCall {
+    Create,
+    Upload,
+    Close,
+    Abort,
+    Delete,
+    Info,
+    List,
+    Results,
+}
+
+/// What of a Bulk API a rule's effect is for. Other APIs have calls only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    Call(BulkCall),
+    /// A job about to start.
+    Job,
+    /// Rows about to be applied.
+    Rows,
+    /// A result file about to be sent.
+    Results,
+}
+
 /// Which requests a rule looks at. What is left out matches all.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -68,6 +97,8 @@ pub struct FaultMatch {
     pub client: Option<String>,
     /// Only requests with a record of one of these keys; a row effect then hits only these rows.
     pub external_id: Vec<String>,
+    /// Only this call of a Bulk API.
+    pub bulk: Option<BulkCall>,
 }
 
 /// When the effect comes about.
@@ -147,6 +178,51 @@ pub enum Effect {
     ResetStream,
     /// A Pub/Sub stream stays open and is silent from here on, keepalives included.
     StallStream,
+    /// The request is applied and then answered with this status and error.
+    HttpAfter {
+        status: u16,
+        #[serde(default)]
+        code: String,
+        #[serde(default)]
+        message: String,
+    },
+    /// A Bulk job stops for so many milliseconds, or until it is aborted, once so many rows were worked off.
+    JobStuck {
+        #[serde(default)]
+        after_rows: u64,
+        #[serde(default)]
+        ms: Option<u64>,
+    },
+    /// A Bulk job fails with this message, once so many rows were worked off.
+    JobFail {
+        message: String,
+        #[serde(default)]
+        after_rows: u64,
+    },
+    /// A result file of a Bulk job ends early, as if that were its end.
+    TruncateResults {
+        /// Part of the file that is sent, 0 to 1.
+        #[serde(default = "half")]
+        fraction: f64,
+    },
+    /// A value of a Bulk job's result file has a NUL byte.
+    NulByte,
+}
+
+impl Effect {
+    /// True when the effect is for this part of a Bulk API.
+    fn is_for(&self, part: Part) -> bool {
+        match self {
+            Effect::RowError { .. } | Effect::LockRows { .. } => part == Part::Rows,
+            Effect::JobStuck { .. } | Effect::JobFail { .. } => part == Part::Job,
+            Effect::TruncateResults { .. } | Effect::NulByte => part == Part::Results,
+            _ => matches!(part, Part::Call(_)),
+        }
+    }
+}
+
+fn half() -> f64 {
+    0.5
 }
 
 fn one() -> f64 {
@@ -213,6 +289,8 @@ pub struct Decided {
     pub cut_before: bool,
     pub cut_after: bool,
     pub cut_body: bool,
+    /// The answer that stands in for the real one.
+    pub replace: Option<Refusal>,
     pub revoke: bool,
     pub lose: bool,
     pub duplicate: bool,
@@ -310,10 +388,29 @@ impl Faults {
 
     /// Decides what happens to a request; counts matches.
     pub fn decide(&mut self, seen: &Seen<'_>) -> Decided {
+        self.decide_part(seen, None)
+    }
+
+    /// Decides what happens to a part of a Bulk API; counts matches of the rules whose effects are for it.
+    pub fn decide_part(&mut self, seen: &Seen<'_>, part: Option<Part>) -> Decided {
         let mut decided = Decided::default();
+        self.fire(seen, part, |rule, dice| apply(&mut decided, rule, seen, dice));
+        decided.rows.sort_by_key(|(row, _)| *row);
+        decided.rows.dedup_by_key(|(row, _)| *row);
+        decided
+    }
+
+    /// The effects that come about for a part of a Bulk API; counts matches.
+    pub fn effects(&mut self, seen: &Seen<'_>, part: Part) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.fire(seen, Some(part), |rule, _| effects.push(rule.effect.clone()));
+        effects
+    }
+
+    fn fire(&mut self, seen: &Seen<'_>, part: Option<Part>, mut act: impl FnMut(&FaultRule, &dyn Fn(usize) -> f64)) {
         let seed = self.seed;
         for armed in &mut self.rules {
-            if !matches(&armed.rule.matches, seen) {
+            if !matches(&armed.rule.matches, seen) || !fits(&armed.rule, part) {
                 continue;
             }
             let nth = armed.matched;
@@ -323,13 +420,25 @@ impl Faults {
             let left = rule.count.is_none_or(|count| armed.fired < count);
             if due && left && draw(seed, armed.id, nth, u64::MAX) < rule.fraction {
                 armed.fired += 1;
-                apply(&mut decided, rule, seen, |row| draw(seed, armed.id, nth, row as u64));
+                act(rule, &|row| draw(seed, armed.id, nth, row as u64));
             }
         }
-        decided.rows.sort_by_key(|(row, _)| *row);
-        decided.rows.dedup_by_key(|(row, _)| *row);
-        decided
     }
+}
+
+/// Tells whether a rule looks at a part of a Bulk API; none for other APIs, which have rows and calls in one.
+fn fits(rule: &FaultRule, part: Option<Part>) -> bool {
+    let Some(part) = part else {
+        let anywhere =
+            rule.effect.is_for(Part::Rows) || !(rule.effect.is_for(Part::Job) || rule.effect.is_for(Part::Results));
+        return rule.matches.bulk.is_none() && anywhere;
+    };
+    let call = match part {
+        Part::Call(call) => Some(call),
+        Part::Results => Some(BulkCall::Results),
+        Part::Job | Part::Rows => None,
+    };
+    rule.effect.is_for(part) && (rule.matches.bulk.is_none() || rule.matches.bulk == call)
 }
 
 fn matches(wanted: &FaultMatch, seen: &Seen<'_>) -> bool {
@@ -340,7 +449,7 @@ fn matches(wanted: &FaultMatch, seen: &Seen<'_>) -> bool {
         && (wanted.external_id.is_empty() || seen.keys.iter().any(|key| wanted.external_id.contains(key)))
 }
 
-fn apply(decided: &mut Decided, rule: &FaultRule, seen: &Seen<'_>, dice: impl Fn(usize) -> f64) {
+fn apply(decided: &mut Decided, rule: &FaultRule, seen: &Seen<'_>, dice: &dyn Fn(usize) -> f64) {
     let mut hit = |fraction: f64, fault: RowFault| {
         let keys = &rule.matches.external_id;
         for row in 0..seen.rows {
@@ -372,6 +481,11 @@ fn apply(decided: &mut Decided, rule: &FaultRule, seen: &Seen<'_>, dice: impl Fn
         Effect::Grpc { code, status, message } => decided.grpc = Some((code.clone(), *status, message.clone())),
         Effect::ResetStream => decided.reset_stream = true,
         Effect::StallStream => decided.stall = true,
+        Effect::HttpAfter { status, code, message } => {
+            decided.replace = Some(Refusal::Http { status: *status, code: code.clone(), message: message.clone() });
+        }
+        // `effects` gives these to the Bulk APIs.
+        Effect::JobStuck { .. } | Effect::JobFail { .. } | Effect::TruncateResults { .. } | Effect::NulByte => {}
     }
 }
 

@@ -9,6 +9,7 @@
 //!              │         ├─ faults, latency, locks   what goes wrong and how long it takes
 //!              │         ├─ rest ─▶ dml ─▶ store      records
 //!              │         │           └──▶ history    every applied change
+//!              │         ├─ bulk ─▶ dml, query        jobs, worked on step by step
 //!              │         └─ query ◀─ soql
 //!              └▶ control (/_sim/…)
 //! ```
@@ -16,6 +17,7 @@
 //! This crate refuses to know Penstock: it imports only the domain's words.
 
 mod answer;
+mod bulk;
 mod clock;
 mod config;
 mod control;
@@ -46,6 +48,7 @@ mod store;
 mod value;
 
 pub use answer::{Request, Response};
+pub use bulk::{BulkConfig, Work};
 pub use clock::OrgClock;
 pub use config::{AppConfig, Edition, HistoryConfig, OrgConfig, RowLocks, UserConfig};
 pub use dml::Unverified;
@@ -54,7 +57,7 @@ pub use events::access::EventEntry;
 pub use events::bitmap::read as read_bitmap;
 pub use events::diff::apply as apply_diff;
 pub use events::{Begin, ChannelSpec, EventsConfig, FullMember, ManagedSpec, MemberSpec};
-pub use faults::{Api, Effect, FaultMatch, FaultReport, FaultRule, Operation, When};
+pub use faults::{Api, BulkCall, Effect, FaultMatch, FaultReport, FaultRule, Operation, When};
 pub use handle::{Credentials, OrgSim, RunningOrg};
 pub use history::{HistoryEntry, HistoryOp};
 pub use ids::SfId;

@@ -1,5 +1,6 @@
 //! The org's allocations: rolling counts that let no call too many through.
 
+use crate::bulk::ledger::Ledger;
 use crate::config::{Edition, OrgConfig};
 use hashbrown::HashMap;
 use std::collections::VecDeque;
@@ -86,6 +87,8 @@ pub struct Limits {
     long_calls_max: usize,
     /// Start of each call in flight, by the request's number.
     in_flight: HashMap<u64, i64>,
+    /// Batches, query jobs and query results of the Bulk APIs.
+    pub bulk: Ledger,
 }
 
 /// A call is long from here on.
@@ -104,6 +107,7 @@ impl Limits {
             apps: config.apps.iter().map(app).collect(),
             long_calls_max: config.long_calls(),
             in_flight: HashMap::new(),
+            bulk: Ledger::new(&config.bulk),
         }
     }
 
@@ -170,6 +174,7 @@ impl Limits {
     pub fn clear(&mut self) {
         self.requests = Rolling::default();
         self.apps.values_mut().for_each(|app| app.rolling = Rolling::default());
+        self.bulk.clear();
     }
 
     /// The body of `/limits`.
@@ -191,9 +196,6 @@ impl Limits {
         for (name, max) in [
             ("ConcurrentAsyncGetReportInstances", 200),
             ("DailyAsyncApexExecutions", 250_000),
-            ("DailyBulkApiBatches", 15_000),
-            ("DailyBulkV2QueryFileStorageMB", 976_562),
-            ("DailyBulkV2QueryJobs", 10_000),
             ("DailyDeliveredPlatformEvents", pick(10_000, 25_000, 50_000)),
             ("DailyStandardVolumePlatformEvents", pick(10_000, 25_000, 50_000)),
             ("DataStorageMB", pick(5, 10_240, 10_240)),
@@ -206,6 +208,7 @@ impl Limits {
         ] {
             body[name] = row(max, 0);
         }
+        self.bulk.write(&mut body, now_ms);
         body
     }
 }

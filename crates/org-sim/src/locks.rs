@@ -58,7 +58,9 @@ pub fn keys(store: &Store, plan: &Plan, request: &Request<'_>, lookups: bool) ->
         let Some(table) = plan.object.as_deref().or(typed).and_then(|name| store.find_table(name)) else { continue };
         let object = &store.table(table).object;
         for (name, value) in record.members().unwrap_or_default() {
-            keys.extend(of_member(store, table, object, plan, name, value, lookups).map(|key| (row, key)));
+            keys.extend(
+                of_member(store, table, object, plan.key_field.as_deref(), name, value, lookups).map(|key| (row, key)),
+            );
         }
         if let (Some(field), Some(text)) = (&plan.key_field, &plan.key_value) {
             keys.push((row, of_text(object, field, text)));
@@ -67,11 +69,26 @@ pub fn keys(store: &Store, plan: &Plan, request: &Request<'_>, lookups: bool) ->
     keys
 }
 
+/// The locks that a record of one table needs.
+pub fn of_record(
+    store: &Store,
+    table: usize,
+    key_field: Option<&str>,
+    members: &[(std::borrow::Cow<'_, str>, Json<'_>)],
+    lookups: bool,
+) -> Vec<LockKey> {
+    let object = &store.table(table).object;
+    let of = |(name, value): &(std::borrow::Cow<'_, str>, Json<'_>)| {
+        of_member(store, table, object, key_field, name, value, lookups)
+    };
+    members.iter().filter_map(of).collect()
+}
+
 fn of_member(
     store: &Store,
     table: usize,
     object: &Object,
-    plan: &Plan,
+    key_field: Option<&str>,
     name: &str,
     value: &Json<'_>,
     lookups: bool,
@@ -79,7 +96,7 @@ fn of_member(
     if name.eq_ignore_ascii_case("id") {
         return SfId::parse(value.text()?).map(of_id);
     }
-    if plan.key_field.as_deref().is_some_and(|key| key.eq_ignore_ascii_case(name)) {
+    if key_field.is_some_and(|key| key.eq_ignore_ascii_case(name)) {
         let number = object.field(name)?;
         let key = crate::dml::convert(&object.fields[usize::from(number)], value).ok()?;
         // A row that exists is locked by its id, so that an update by id and an upsert meet.

@@ -15,11 +15,12 @@
 //! 3. The same calls at the same times with the same seed give the same answers.
 
 use crate::answer::{Request, Response};
+use crate::bulk::{self, Bulk, Work};
 use crate::config::OrgConfig;
 use crate::dml::{Origin, Whole, Writer};
 use crate::error::SimError;
 use crate::events::{self, Bus, Channels, Feed};
-use crate::faults::{Api, Decided, FaultRule, Faults, Refusal, RowFault, Seen, draw, locked};
+use crate::faults::{Api, Decided, FaultRule, Faults, Part, Refusal, RowFault, Seen, draw, locked};
 use crate::history::{History, HistoryEntry};
 use crate::ids::SfId;
 use crate::json::Json;
@@ -56,7 +57,8 @@ pub struct Org {
     pub(crate) base: String,
     /// How long requests take; may be changed while the org runs.
     pub latency: LatencyModel,
-    requests: u64,
+    pub(crate) requests: u64,
+    pub(crate) bulk: Bulk,
     /// Open while the parts of a composite call stand or fall together.
     whole: Option<Whole>,
     /// Who looked at what, the newest last; `FOR VIEW` fills it.
@@ -127,6 +129,7 @@ impl Org {
             requests: 0,
             whole: None,
             recent: VecDeque::new(),
+            bulk: Bulk::new(&config.bulk),
             config: Arc::new(config),
         };
         let config = org.config.clone();
@@ -148,6 +151,18 @@ impl Org {
 
     /// Looks at a request: session, allocations, faults, time, locks.
     pub fn begin(&mut self, now_ms: i64, request: &Request<'_>) -> Begun {
+        match self.look(now_ms, request) {
+            Begun::Answer(response) => Begun::Answer(bulk::dress(request, response)),
+            begun => begun,
+        }
+    }
+
+    /// Works on Bulk jobs for one step; never done inside a request.
+    pub fn work(&mut self, now_ms: i64) -> Work {
+        bulk::step(self, now_ms)
+    }
+
+    fn look(&mut self, now_ms: i64, request: &Request<'_>) -> Begun {
         self.tick(now_ms);
         let target = rest::target(request);
         let number = self.next_request();
@@ -158,8 +173,11 @@ impl Org {
             Target::Versions => return Begun::Answer(rest::versions()),
             Target::Call(plan) => *plan,
         };
+        let mut plan = plan;
+        bulk::complete(self, &mut plan, request);
         let ended = || Begun::Answer(Response::error(401, "INVALID_SESSION_ID", "Session expired or invalid"));
-        let authorization = request.header("authorization");
+        let authorization = request.authorization();
+        let authorization = authorization.as_deref();
         let Some(caller) = self.sessions.use_token(authorization, now_ms) else { return ended() };
         let decided = self.decide(&plan, request);
         if decided.revoke {
@@ -184,6 +202,7 @@ impl Org {
             true if !refused => Response::empty(500),
             _ => rest::answer(self, now_ms, ticket, request),
         };
+        let response = bulk::dress(request, response);
         self.abandon(ticket);
         self.with_usage(response, &ticket.caller, now_ms)
     }
@@ -274,6 +293,7 @@ impl Org {
         self.faults.remove(None);
         self.cursors = Cursors::default();
         self.recent.clear();
+        self.bulk.clear();
         seed_users(&mut self.store, &mut self.history, &self.config, now_ms)?;
         Ok(())
     }
@@ -370,7 +390,8 @@ impl Org {
             keys: &keys,
             rows: plan.rows,
         };
-        self.faults.decide(&seen)
+        let part = plan.bulk.as_ref().map(|route| Part::Call(route.seen(request.body)));
+        self.faults.decide_part(&seen, part)
     }
 
     fn time(&self, plan: &Plan, number: u64) -> Duration {
@@ -379,7 +400,7 @@ impl Org {
             Api::Oauth => model.oauth,
             Api::Metadata | Api::Describe => model.metadata,
             Api::Query => model.query,
-            Api::Single => model.single,
+            Api::Single | Api::Bulk => model.single,
             Api::Collections => model.collections,
             Api::Composite => model.composite,
             Api::Events | Api::Pubsub | Api::Cometd => model.metadata,

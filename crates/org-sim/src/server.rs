@@ -4,6 +4,7 @@
 //! the real org.
 
 use crate::answer::{Request, Response};
+use crate::bulk::{self, blob::Blob, stream::Stream};
 use crate::clock::OrgClock;
 use crate::config::OrgConfig;
 use crate::control;
@@ -49,9 +50,21 @@ const GZIP_BYTES_MIN: usize = 512;
 pub struct Shared {
     pub org: Mutex<Org>,
     pub clock: OrgClock,
-    released: Notify,
+    /// Locks were given back.
+    pub released: Notify,
+    /// There may be work on Bulk jobs.
+    pub woken: Notify,
     /// Told whenever there may be a new event.
     pub arrived: Arc<Notify>,
+}
+
+impl Shared {
+    /// Tells whoever works on Bulk jobs that a call may have brought some.
+    fn wake(&self, ticket: &Ticket) {
+        if ticket.plan.bulk.is_some() {
+            self.woken.notify_one();
+        }
+    }
 }
 
 /// A listening server.
@@ -60,6 +73,7 @@ pub struct Server {
     pub shared: Arc<Shared>,
     stop: CancellationToken,
     task: JoinHandle<()>,
+    jobs: JoinHandle<()>,
 }
 
 impl Server {
@@ -74,17 +88,21 @@ impl Server {
         let idle = Duration::from_secs(config.idle_connection_s.max(1));
         let org = Org::new(config, &format!("http://{address}"), clock.now_ms())?;
         let arrived = org.history.feed.arrived.clone();
-        let shared = Arc::new(Shared { org: Mutex::new(org), clock, released: Notify::new(), arrived });
+        let (released, woken) = (Notify::new(), Notify::new());
+        let shared = Arc::new(Shared { org: Mutex::new(org), clock, released, woken, arrived });
         let stop = CancellationToken::new();
         let task = tokio::spawn(accept(listener, shared.clone(), stop.clone(), idle));
-        Ok(Self { address, shared, stop, task })
+        let jobs = tokio::spawn(bulk::drive(shared.clone(), stop.clone()));
+        Ok(Self { address, shared, stop, task, jobs })
     }
 
     /// Closes the listener and every connection, and writes the history out.
     pub async fn stop(self) {
         self.stop.cancel();
-        if let Err(error) = self.task.await {
-            tracing::error!(%error, "the simulated org's server ended badly");
+        for task in [self.task, self.jobs] {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "the simulated org's server ended badly");
+            }
         }
         self.shared.org.lock().history.flush();
     }
@@ -143,12 +161,47 @@ impl std::fmt::Display for Cut {
 
 impl std::error::Error for Cut {}
 
-/// A body in one piece, which may break off.
+/// A body in one piece or produced while it is sent; it may break off.
 struct Payload {
     bytes: Option<Bytes>,
+    stream: Option<Stream>,
+    /// What compresses the stream.
+    encoder: Option<GzEncoder<Vec<u8>>>,
     cut: bool,
     flushed: bool,
-    announced: u64,
+    /// None when the length is not known before.
+    announced: Option<u64>,
+}
+
+impl Payload {
+    /// The next piece of a stream; none at its end, or after its first piece if it is to be cut.
+    fn piece(&mut self) -> Result<Option<Bytes>, Cut> {
+        while let Some(stream) = &self.stream {
+            let piece = stream.next().map_err(|error| {
+                tracing::error!(%error, "a result file cannot be read");
+                Cut
+            })?;
+            // Writing to a Vec cannot fail.
+            let out = match (piece, &mut self.encoder) {
+                (Some(piece), None) => piece,
+                (Some(piece), Some(encoder)) => {
+                    encoder.write_all(&piece).map_err(|_| Cut)?;
+                    std::mem::take(encoder.get_mut()).into()
+                }
+                (None, _) => {
+                    self.stream = None;
+                    self.encoder.take().map_or(Ok(Vec::new()), GzEncoder::finish).map_err(|_| Cut)?.into()
+                }
+            };
+            if self.cut {
+                self.stream = None;
+            }
+            if !out.is_empty() {
+                return Ok(Some(out));
+            }
+        }
+        Ok(None)
+    }
 }
 
 impl Body for Payload {
@@ -156,7 +209,14 @@ impl Body for Payload {
     type Error = Cut;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        match self.bytes.take() {
+        let next = match self.bytes.take() {
+            Some(bytes) => Some(bytes),
+            None => match self.piece() {
+                Ok(piece) => piece,
+                Err(cut) => return Poll::Ready(Some(Err(cut))),
+            },
+        };
+        match next {
             Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
             None if self.cut && !self.flushed => {
                 // The connection writes out what it has when a body is not ready; without this pause the error would
@@ -171,11 +231,11 @@ impl Body for Payload {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.bytes.is_none() && !self.cut
+        self.bytes.is_none() && self.stream.is_none() && !self.cut
     }
 
     fn size_hint(&self) -> hyper::body::SizeHint {
-        hyper::body::SizeHint::with_exact(self.announced)
+        self.announced.map_or_else(hyper::body::SizeHint::default, hyper::body::SizeHint::with_exact)
     }
 }
 
@@ -232,9 +292,11 @@ async fn route(shared: Arc<Shared>, request: http::Request<Incoming>) -> Result<
 async fn handle(shared: Arc<Shared>, request: http::Request<Incoming>) -> Result<http::Response<Payload>, Cut> {
     let (parts, body) = request.into_parts();
     let accepts_gzip = has_word(&parts.headers, http::header::ACCEPT_ENCODING, "gzip");
-    let body = match read_body(&parts, body).await {
+    let body = match read_sent(&shared, &parts, body).await {
         Ok(body) => body,
-        Err(Some(response)) => return Ok(write(response, accepts_gzip, false)),
+        Err(Some(response)) => {
+            return Ok(write(bulk::dress(&to_request(&parts, &Sent::default()), response), accepts_gzip, false));
+        }
         Err(None) => return Err(Cut),
     };
     if parts.uri.path().starts_with("/_sim") {
@@ -255,6 +317,7 @@ async fn handle(shared: Arc<Shared>, request: http::Request<Incoming>) -> Result
         Begun::Go(ticket) if is_quick(&ticket) => {
             let request = to_request(&parts, &body);
             let response = shared.org.lock().finish(shared.clock.now_ms(), &ticket, &request);
+            shared.wake(&ticket);
             Ok(write(response, accepts_gzip, false))
         }
         Begun::Go(ticket) => {
@@ -275,7 +338,7 @@ fn is_quick(ticket: &Ticket) -> bool {
 async fn work(
     shared: Arc<Shared>,
     parts: Parts,
-    body: Bytes,
+    body: Sent,
     mut ticket: Ticket,
     accepts_gzip: bool,
 ) -> Result<http::Response<Payload>, Cut> {
@@ -290,6 +353,7 @@ async fn work(
     if !ticket.locks.is_empty() {
         shared.released.notify_waiters();
     }
+    shared.wake(&ticket);
     deliver(response, &ticket.decided, accepts_gzip).await
 }
 
@@ -326,17 +390,48 @@ async fn wait_for_locks(shared: &Shared, ticket: &mut Ticket) {
     }
 }
 
-fn to_request<'a>(parts: &'a Parts, body: &'a [u8]) -> Request<'a> {
-    Request::new(&parts.method, parts.uri.path(), parts.uri.query().unwrap_or_default(), &parts.headers, body)
+/// What came with a request: bytes, or a file of a Bulk API.
+#[derive(Default)]
+struct Sent {
+    bytes: Bytes,
+    upload: Option<Arc<Blob>>,
 }
 
-/// Reads and decompresses a body; none when the caller broke off.
-async fn read_body(parts: &Parts, body: Incoming) -> Result<Bytes, Option<Response>> {
+fn to_request<'a>(parts: &'a Parts, sent: &'a Sent) -> Request<'a> {
+    let query = parts.uri.query().unwrap_or_default();
+    let mut request = Request::new(&parts.method, parts.uri.path(), query, &parts.headers, &sent.bytes);
+    request.upload.clone_from(&sent.upload);
+    request
+}
+
+/// Reads a body; none when the caller broke off.
+async fn read_sent(shared: &Shared, parts: &Parts, body: Incoming) -> Result<Sent, Option<Response>> {
+    check_headers(parts)?;
+    if !bulk::upload::is_upload(parts) {
+        return Ok(Sent { bytes: read_body(parts, body).await?, upload: None });
+    }
+    let (spool, config) = {
+        let org = shared.org.lock();
+        (org.bulk.spool().clone(), org.config.clone())
+    };
+    // Four characters of base64 for three bytes.
+    let bytes_max = config.bulk.upload_base64_bytes_max / 4 * 3;
+    let gzip = has_word(&parts.headers, http::header::CONTENT_ENCODING, "gzip");
+    let upload = bulk::upload::read(body, gzip, &spool, bytes_max).await?;
+    Ok(Sent { bytes: Bytes::new(), upload: Some(upload) })
+}
+
+fn check_headers(parts: &Parts) -> Result<(), Option<Response>> {
     let headers: usize = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     if headers > HEADER_BYTES_MAX {
         let message = "The combined size of the request's headers exceeds the 16,384 byte limit.";
         return Err(Some(Response::error(431, "REQUEST_HEADER_FIELDS_TOO_LARGE", message)));
     }
+    Ok(())
+}
+
+/// Reads and decompresses a body; none when the caller broke off.
+async fn read_body(parts: &Parts, body: Incoming) -> Result<Bytes, Option<Response>> {
     let too_large = || Response::error(413, "EXCEEDED_MAX_SIZE_REQUEST", "The request exceeds 50 MB.");
     let bytes = match Limited::new(body, BODY_BYTES_MAX).collect().await {
         Ok(collected) => collected.to_bytes(),
@@ -362,9 +457,11 @@ fn has_word(headers: &HeaderMap, name: http::HeaderName, word: &str) -> bool {
 
 fn write(response: Response, gzip: bool, cut: bool) -> http::Response<Payload> {
     let mut body = response.body;
-    let compressed = gzip && body.len() >= GZIP_BYTES_MIN;
-    if compressed {
-        let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
+    let streamed = response.stream.is_some();
+    let compressed = gzip && (streamed || body.len() >= GZIP_BYTES_MIN);
+    let encoder = || GzEncoder::new(Vec::new(), Compression::fast());
+    if compressed && !streamed {
+        let mut encoder = encoder();
         // Writing to a Vec cannot fail.
         body = encoder.write_all(&body).and_then(|()| encoder.finish()).unwrap_or_default();
     }
@@ -372,12 +469,19 @@ fn write(response: Response, gzip: bool, cut: bool) -> http::Response<Payload> {
     if cut {
         body.truncate(body.len() / 2);
     }
-    let bytes = (!body.is_empty()).then(|| Bytes::from(body));
-    let mut answer = http::Response::new(Payload { bytes, cut, flushed: false, announced });
+    let payload = Payload {
+        bytes: (!body.is_empty()).then(|| Bytes::from(body)),
+        encoder: (compressed && streamed).then(encoder),
+        stream: response.stream,
+        cut,
+        flushed: false,
+        announced: (!streamed).then_some(announced),
+    };
+    let mut answer = http::Response::new(payload);
     *answer.status_mut() =
         http::StatusCode::from_u16(response.status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
     let headers = answer.headers_mut();
-    if announced > 0 {
+    if announced > 0 || streamed {
         headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static(response.content_type));
     }
     if compressed {

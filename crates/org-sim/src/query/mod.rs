@@ -6,6 +6,7 @@
 //! ```
 
 mod bind;
+pub mod bulk;
 mod conditions;
 mod cursors;
 mod eval;

@@ -72,6 +72,8 @@ pub enum Action {
     Graph,
     Tree,
     CompositeInfo,
+    /// A call of a Bulk API; which one is in the plan.
+    Bulk,
 }
 
 /// A call as its path and body describe it.
@@ -90,10 +92,12 @@ pub struct Plan {
     pub ids: Vec<String>,
     /// How many records the call is about.
     pub rows: usize,
+    /// What a call of a Bulk API wants.
+    pub bulk: Option<crate::bulk::Route>,
 }
 
 impl Plan {
-    fn new(version: u32, action: Action, api: Api) -> Self {
+    pub(crate) fn new(version: u32, action: Action, api: Api) -> Self {
         Self {
             version,
             action,
@@ -104,6 +108,7 @@ impl Plan {
             key_value: None,
             ids: Vec::new(),
             rows: 1,
+            bulk: None,
         }
     }
 
@@ -137,6 +142,7 @@ pub fn target(request: &Request<'_>) -> Target {
             Target::Oauth(LogIn::Soap { kind, version: (*version).to_owned() })
         }
         ["id", _, _] => Target::Identity,
+        ["services", "async", rest @ ..] => crate::bulk::async_plan(request, rest),
         ["services", "data"] => Target::Versions,
         ["services", "data", version, rest @ ..] => call_target(request, version, rest),
         _ => Target::Answer(not_found()),
@@ -175,6 +181,7 @@ fn plan(request: &Request<'_>, version: u32, rest: &[&str]) -> Result<Plan, Resp
         }
         ["recent"] => (metadata(Action::Recent), get),
         ["sobjects"] => (Plan::new(version, Action::DescribeGlobal, Api::Describe), get),
+        ["jobs", rest @ ..] => return crate::bulk::plan(request, version, rest),
         ["sobjects", rest @ ..] => return object_plan(request, version, rest, get),
         ["composite", "sobjects", rest @ ..] if rest.len() <= 2 => return Ok(many_plan(request, version, rest)),
         ["composite"] if get => (metadata(Action::CompositeInfo), true),
@@ -312,7 +319,13 @@ pub fn answer(org: &mut Org, now_ms: i64, ticket: &Ticket, request: &Request<'_>
     match &ticket.decided.refuse {
         Some(Refusal::Http { status, code, message }) => Response::error(*status, code, message),
         Some(Refusal::Html503) => Response::html_503(),
-        None => call(org, now_ms, ticket, request),
+        None => {
+            let response = call(org, now_ms, ticket, request);
+            match &ticket.decided.replace {
+                Some(Refusal::Http { status, code, message }) => Response::error(*status, code, message),
+                _ => response,
+            }
+        }
     }
 }
 
@@ -320,6 +333,9 @@ pub fn answer(org: &mut Org, now_ms: i64, ticket: &Ticket, request: &Request<'_>
 fn call(org: &mut Org, now_ms: i64, ticket: &Ticket, request: &Request<'_>) -> Response {
     let plan = &ticket.plan;
     org.store.access.act_as(ticket.caller.user);
+    if plan.action == Action::Bulk {
+        return crate::bulk::call(org, now_ms, ticket, request);
+    }
     let writes = plan.operation != Operation::Read;
     if let (true, Some(Err(error))) = (writes, &request.json) {
         let message = format!("{} at [line:{}, column:{}]", error.cause, error.line, error.column);
@@ -346,6 +362,7 @@ fn call(org: &mut Org, now_ms: i64, ticket: &Ticket, request: &Request<'_>) -> R
         Action::Many => collections::call(org, now_ms, ticket, request),
         Action::Series | Action::Batch | Action::Graph | Action::Tree => composite::call(org, now_ms, ticket, request),
         Action::CompositeInfo => composite::resources(plan.version),
+        Action::Bulk => not_found(),
     }
 }
 
@@ -375,11 +392,11 @@ fn resources(org: &Org, caller: &Caller, version: u32, request: &Request<'_>) ->
     Response::value(200, &list.into())
 }
 
-fn not_found() -> Response {
+pub(crate) fn not_found() -> Response {
     Response::error(404, "NOT_FOUND", "The requested resource does not exist")
 }
 
-fn wrong_method() -> Response {
+pub(crate) fn wrong_method() -> Response {
     Response::error(405, "METHOD_NOT_ALLOWED", "HTTP Method not allowed for this resource")
 }
 

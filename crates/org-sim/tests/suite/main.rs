@@ -2,6 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that meets what it did not expect fails there")]
 
+mod bulk;
+mod bulk_classic;
+mod bulk_query;
+mod bulk_support;
+mod bulk_work;
 mod collections;
 mod composite;
 mod events;

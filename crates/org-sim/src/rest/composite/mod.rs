@@ -130,8 +130,15 @@ fn perform(
         None => format!("/services/data/{}", path.trim_start_matches('/')),
     };
     let headers = headers_of(part.headers);
-    let request =
-        Request { method: &part.method, path: &path, query, headers: &headers, body: &[], json: body.map(Ok) };
+    let request = Request {
+        method: &part.method,
+        path: &path,
+        query,
+        headers: &headers,
+        body: &[],
+        json: body.map(Ok),
+        upload: None,
+    };
     let plan = match rest::target(&request) {
         Target::Call(plan) => *plan,
         Target::Answer(response) => return Done::of(response, false),

@@ -1,0 +1,92 @@
+//! What the Bulk APIs have used of their allocations in the last 24 hours.
+
+use super::config::BulkConfig;
+use crate::limits::Rolling;
+use serde_json::{Value, json};
+
+const MEGABYTE: u64 = 1_000_000;
+
+/// Salesforce's sentence when the batches of the day are used up.
+pub const NO_BATCHES: &str = "ApiBatchItems Limit exceeded.";
+
+/// Salesforce's sentence when the query jobs of the day are used up.
+pub const NO_QUERY_JOBS: &str = "BulkV2QueryJobs Limit exceeded.";
+
+/// Salesforce's sentence when the query results of the day are used up.
+pub const NO_QUERY_BYTES: &str = "BulkV2QueryFileStorage Limit exceeded.";
+
+/// Rolling counts of batches, query jobs and result bytes.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    batches: Rolling,
+    batches_max: u64,
+    query_jobs: Rolling,
+    query_jobs_max: u64,
+    result_bytes: Rolling,
+    result_mb_max: u64,
+}
+
+impl Ledger {
+    /// Makes an unused one.
+    pub fn new(config: &BulkConfig) -> Self {
+        Self {
+            batches: Rolling::default(),
+            batches_max: config.daily_batches_max,
+            query_jobs: Rolling::default(),
+            query_jobs_max: config.daily_query_jobs_max,
+            result_bytes: Rolling::default(),
+            result_mb_max: config.daily_query_result_mb_max,
+        }
+    }
+
+    /// Batches that are left.
+    pub fn batches_left(&mut self, now_ms: i64) -> u64 {
+        self.batches_max.saturating_sub(self.batches.used(now_ms))
+    }
+
+    /// Takes a batch; false when none is left.
+    pub fn take_batch(&mut self, now_ms: i64) -> bool {
+        let left = self.batches_left(now_ms) > 0;
+        if left {
+            self.batches.add(now_ms, 1);
+        }
+        left
+    }
+
+    /// Takes a query job.
+    ///
+    /// # Errors
+    /// The sentence that refuses it.
+    pub fn take_query_job(&mut self, now_ms: i64) -> Result<(), &'static str> {
+        if self.query_jobs.used(now_ms) >= self.query_jobs_max {
+            return Err(NO_QUERY_JOBS);
+        }
+        if self.result_bytes.used(now_ms) >= self.result_mb_max * MEGABYTE {
+            return Err(NO_QUERY_BYTES);
+        }
+        self.query_jobs.add(now_ms, 1);
+        Ok(())
+    }
+
+    /// Adds bytes of a query's result.
+    pub fn add_result(&mut self, now_ms: i64, bytes: u64) {
+        self.result_bytes.add(now_ms, bytes);
+    }
+
+    /// Forgets all use.
+    pub fn clear(&mut self) {
+        (self.batches, self.query_jobs, self.result_bytes) = Default::default();
+    }
+
+    /// Writes the rows of `/limits`.
+    pub fn write(&mut self, body: &mut Value, now_ms: i64) {
+        let result_mb = self.result_bytes.used(now_ms).div_ceil(MEGABYTE);
+        for (name, max, used) in [
+            ("DailyBulkApiBatches", self.batches_max, self.batches.used(now_ms)),
+            ("DailyBulkV2QueryJobs", self.query_jobs_max, self.query_jobs.used(now_ms)),
+            ("DailyBulkV2QueryFileStorageMB", self.result_mb_max, result_mb),
+        ] {
+            body[name] = json!({ "Max": max, "Remaining": max.saturating_sub(used) });
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Bulk jobs in the org's time: speed, locks, faults.
+
+use crate::bulk_support::{World, insert, rows, upsert};
+use crate::support::{config, org};
+use org_sim::{Api, BulkCall, Effect, FaultMatch, FaultRule, LatencyModel, OrgConfig, ServiceTime, When, Work};
+use serde_json::{Value, json};
+
+fn slow(per_record_ms: f64) -> OrgConfig {
+    let bulk = ServiceTime { base_ms: 0.0, per_record_ms };
+    OrgConfig { latency: LatencyModel { bulk, ..LatencyModel::none() }, ..config() }
+}
+
+fn accounts(rows: usize) -> String {
+    let text: String = (0..rows).map(|n| format!("k{n},N\n")).collect();
+    format!("Code__c,Name\n{text}")
+}
+
+fn start(world: &mut World, body: Value, csv: &str) -> String {
+    let job = world.create(body);
+    world.upload(&job, csv);
+    world.set(&job, "UploadComplete");
+    job
+}
+
+#[test]
+fn jobs_take_the_time_that_the_published_figures_say() {
+    let mut config = config();
+    config.latency = LatencyModel { jitter: 0.0, ..LatencyModel::realistic() };
+    let mut world = World::with(config);
+    let began = world.now_ms;
+    // Thirty jobs with two internal batches each: one worker for each job.
+    for job in 0..30 {
+        let text: String = (0..400).map(|n| format!("k{job}-{n},N\n")).collect();
+        start(&mut world, upsert(), &format!("Code__c,Name\n{text}"));
+    }
+    world.work_out();
+    assert_eq!(world.org.records("Account").len(), 12_000);
+    let per_s = 12_000.0 * 1000.0 / (world.now_ms - began) as f64;
+    assert!((per_s - 1066.0).abs() < 5.0, "{per_s} rows/s");
+}
+
+#[test]
+fn work_waits_for_the_clock_and_a_jump_does_all_that_was_due() {
+    let mut config = slow(1.0);
+    config.bulk.start_delay_ms = 5_000;
+    let mut world = World::with(config);
+    let job = start(&mut world, upsert(), &accounts(2_000));
+    let closed = world.now_ms;
+    assert_eq!(world.work(), Work::At(closed + 5_000));
+    assert_eq!(world.state(&job), "UploadComplete");
+    world.now_ms = closed + 5_000;
+    assert_eq!(world.work(), Work::At(closed + 5_200));
+    assert_eq!(world.state(&job), "InProgress");
+    // Ten internal batches of 200 ms with five workers.
+    world.now_ms = closed + 3_600_000;
+    assert_eq!(world.work(), Work::Nothing);
+    let info = world.get(&job).json();
+    assert_eq!(
+        (&info["state"], &info["totalProcessingTime"], &info["apiActiveProcessingTime"]),
+        (&json!("JobComplete"), &json!(400), &json!(2_000))
+    );
+}
+
+/// Orders of one account: each internal batch needs the account's lock.
+fn children(rows: usize, parents: usize) -> String {
+    let text: String = (0..rows).map(|n| format!("{n},1,k{}\n", n / 200 % parents)).collect();
+    format!("Key__c,Total__c,Account__r.Code__c\n{text}")
+}
+
+#[test]
+fn parallel_batches_contend_for_one_parent_and_sorted_ones_do_not() {
+    let run = |parents: usize, per_record_ms: f64, workers_per_job: usize| {
+        let mut config = slow(per_record_ms);
+        config.bulk.workers_per_job = workers_per_job;
+        config.bulk.lock_retries = 1;
+        let mut world = World::with(config);
+        start(&mut world, upsert(), &accounts(20));
+        world.work_out();
+        let job = start(&mut world, insert("Order__c"), &children(2_000, parents));
+        world.work_out();
+        let info = world.get(&job).json();
+        let [done, failed, unprocessed] = world.files(&job);
+        assert_eq!((done.len() + failed.len(), unprocessed.len()), (2_000, 0));
+        assert!(failed.iter().all(|row| row[1].starts_with("UNABLE_TO_LOCK_ROW:unable to obtain exclusive access")));
+        (failed.len(), info["retries"].as_u64().unwrap())
+    };
+    // A lock is held for 5.6 s; who waits for two others waits for more than 10 s.
+    let (failed, retries) = run(1, 28.0, 5);
+    assert!(failed > 0 && retries > 0, "{failed} {retries}");
+    assert_eq!(run(10, 28.0, 5), (0, 0));
+    // Fast enough, and everybody gets a turn; so it is in serial mode.
+    assert_eq!(run(1, 1.0, 5).0, 0);
+    assert_eq!(run(1, 28.0, 1), (0, 0));
+}
+
+#[test]
+fn request_and_job_contend_for_the_same_rows() {
+    let mut config = slow(10.0);
+    config.row_locks.wait_ms = 100;
+    config.bulk.lock_retries = 0;
+    let mut world = World::with(config);
+    start(&mut world, upsert(), &accounts(1));
+    world.work_out();
+    // Two jobs for one row, the second one impatient.
+    let one = start(&mut world, upsert(), &accounts(200));
+    let two = start(&mut world, upsert(), "Code__c,Name\nk0,other\n");
+    world.work_out();
+    assert_eq!(world.files(&one)[0].len(), 200);
+    assert!(world.files(&two)[1][0][1].starts_with("UNABLE_TO_LOCK_ROW"));
+}
+
+fn on(bulk: Option<BulkCall>) -> FaultMatch {
+    FaultMatch { api: Some(Api::Bulk), bulk, ..FaultMatch::default() }
+}
+
+#[test]
+fn job_gets_stuck_fails_and_loses_nothing_that_was_applied() {
+    let mut world = World::new();
+    let stuck = Effect::JobStuck { after_rows: 400, ms: None };
+    world.org.add_fault(FaultRule::new(on(None), stuck).times(1));
+    let job = world.ingest(upsert(), &accounts(1_000));
+    world.now_ms += 3_600_000;
+    world.work();
+    let info = world.get(&job).json();
+    assert_eq!((&info["state"], &info["numberRecordsProcessed"]), (&json!("InProgress"), &json!(400)));
+    world.set(&job, "Aborted");
+    assert_eq!(world.files(&job).map(|file| file.len()), [400, 0, 600]);
+    let for_a_while = Effect::JobStuck { after_rows: 0, ms: Some(60_000) };
+    world.org.add_fault(FaultRule::new(on(None), for_a_while).times(1));
+    let job = world.ingest(upsert(), &accounts(10));
+    assert_eq!(world.state(&job), "InProgress");
+    world.now_ms += 60_000;
+    world.work();
+    assert_eq!(world.state(&job), "JobComplete");
+    let fail = Effect::JobFail { message: "InternalServerError : try again".into(), after_rows: 200 };
+    world.org.add_fault(FaultRule::new(on(None), fail).times(1));
+    let job = world.ingest(upsert(), &accounts(600));
+    let info = world.get(&job).json();
+    assert_eq!((&info["state"], &info["errorMessage"]), (&json!("Failed"), &json!("InternalServerError : try again")));
+    assert_eq!(world.files(&job).map(|file| file.len()), [200, 0, 400]);
+    let query = Effect::JobFail { message: "QUERY_TIMEOUT".into(), after_rows: 0 };
+    world.org.add_fault(FaultRule::new(on(None), query).times(1));
+    let job = world.create(json!({ "operation": "query", "query": "SELECT Id FROM Account" }));
+    world.work();
+    assert_eq!(world.get(&job).json()["errorMessage"], "QUERY_TIMEOUT");
+}
+
+#[test]
+fn result_files_are_cut_short_and_get_nul_bytes() {
+    let mut world = World::new();
+    let job = world.ingest(upsert(), &accounts(100));
+    let path = format!("{job}/successfulResults");
+    let whole = world.get(&path).body;
+    world.org.add_fault(FaultRule::new(on(None), Effect::TruncateResults { fraction: 0.5 }).times(1));
+    let half = world.get(&path).body;
+    assert_eq!(half.len(), whole.len() / 2);
+    assert!(whole.starts_with(&half));
+    world.org.add_fault(FaultRule::new(on(Some(BulkCall::Results)), Effect::NulByte).times(1));
+    let with_nul = world.get(&path).body;
+    assert_eq!(with_nul.replacen('\0', "", 1), whole);
+    assert_eq!(rows(&with_nul)[0][0].matches('\0').count(), 1);
+    assert_eq!(world.get(&path).body, whole);
+}
+
+#[test]
+fn rows_and_calls_fail_as_rules_say_and_the_same_ones_each_time() {
+    let run = || {
+        let mut world = World::new();
+        let row_error = Effect::RowError {
+            code: "FIELD_CUSTOM_VALIDATION_EXCEPTION".into(),
+            message: "no".into(),
+            fields: vec!["Name".into()],
+            row_fraction: 0.1,
+        };
+        world.org.add_fault(FaultRule::new(on(None), row_error));
+        let keyed = FaultMatch { external_id: vec!["k7".into()], ..on(None) };
+        world.org.add_fault(FaultRule::new(keyed, Effect::LockRows { row_fraction: 1.0 }));
+        let job = world.ingest(upsert(), &accounts(1_000));
+        let mut failed = world.files(&job)[1].clone();
+        failed.sort();
+        failed
+    };
+    let failed = run();
+    assert!((50..150).contains(&failed.len()), "{}", failed.len());
+    assert_eq!(failed, run());
+    assert!(failed.iter().any(|row| row[2] == "k7"));
+    assert!(failed.iter().any(|row| row[1] == "FIELD_CUSTOM_VALIDATION_EXCEPTION:no:Name --"));
+    let mut world = World::new();
+    let http = Effect::Http { status: 503, code: "SERVER_UNAVAILABLE".into(), message: "down".into() };
+    world.org.add_fault(FaultRule::new(on(Some(BulkCall::Close)), http).times(1));
+    let stored = Effect::HttpAfter { status: 500, code: "UNKNOWN_EXCEPTION".into(), message: String::new() };
+    world.org.add_fault(FaultRule::new(on(Some(BulkCall::Upload)), stored).times(1));
+    let job = world.create(upsert());
+    assert_eq!(world.upload(&job, &accounts(1)).status, 500);
+    // It was stored all the same: another upload is one too many.
+    assert_eq!(world.upload(&job, &accounts(1)).code(), "BULK_API_ERROR");
+    assert_eq!(world.set(&job, "UploadComplete").code(), "SERVER_UNAVAILABLE");
+    assert_eq!(world.state(&job), "Open");
+    assert_eq!(world.set(&job, "UploadComplete").status, 200);
+    world.work();
+    assert_eq!(world.state(&job), "JobComplete");
+}
+
+#[tokio::test]
+async fn upload_whose_answer_is_lost_was_stored() {
+    let (org, client) = org().await;
+    let (_, job) = client.send("POST", "jobs/ingest", upsert()).await;
+    let path = format!("jobs/ingest/{}", job["id"].as_str().unwrap());
+    org.fault(FaultRule::new(on(Some(BulkCall::Upload)), Effect::Cut { when: When::After }).times(1));
+    let put = || client.call("PUT", &format!("{path}/batches")).header("content-type", "text/csv").body(accounts(3));
+    assert!(put().send().await.is_err());
+    let again = put().send().await.unwrap();
+    assert_eq!(again.status(), 400);
+    client.send("PATCH", &path, json!({ "state": "UploadComplete" })).await;
+    while client.get(&path).await.1["state"] != "JobComplete" {
+        tokio::task::yield_now().await;
+    }
+    org.fault(FaultRule::new(on(Some(BulkCall::Results)), Effect::CutBody).times(1));
+    let cut = client.call("GET", &format!("{path}/successfulResults")).send().await.unwrap();
+    assert!(cut.bytes().await.is_err());
+    org.stop().await;
+}
