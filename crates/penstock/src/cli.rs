@@ -45,7 +45,7 @@ pub enum Command {
     },
     /// Shows the org's allocations, this pipeline's share of them, and when they end.
     Quota(QuotaArgs),
-    /// Runs a simulated Salesforce org on this machine.
+    /// Runs a simulated Salesforce org on this machine; its sub-commands steer one that runs.
     Org(OrgArgs),
     /// Explains an error code; without one it lists them all.
     Explain(ExplainArgs),
@@ -184,6 +184,11 @@ pub struct QuotaArgs {
 
 #[derive(Debug, Args)]
 pub struct OrgArgs {
+    #[command(subcommand)]
+    pub command: Option<OrgCommand>,
+    /// Which running org the sub-commands are for.
+    #[arg(long, global = true, value_name = "URL", env = "PENSTOCK_ORG_URL", default_value = "http://127.0.0.1:8080")]
+    pub at: String,
     /// Where to listen; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:8080")]
     pub listen: std::net::SocketAddr,
@@ -204,6 +209,84 @@ pub struct OrgArgs {
     /// Write the history of applied changes to this file.
     #[arg(long, value_name = "FILE")]
     pub history: Option<PathBuf>,
+}
+
+/// What to do with an org that runs.
+#[derive(Debug, Subcommand)]
+pub enum OrgCommand {
+    /// Writes records from a CSV or JSON file.
+    Seed(SeedArgs),
+    /// Lists, adds and removes fault rules.
+    Fault {
+        #[command(subcommand)]
+        command: FaultCommand,
+    },
+    /// Moves the org's clock forward.
+    Clock {
+        /// How far: 500ms, 30s, 25h, 15d.
+        #[arg(long, value_name = "TIME")]
+        advance: String,
+    },
+    /// Shows the allocations; sets the daily API requests.
+    Limits {
+        /// What the org permits in 24 hours from now on.
+        #[arg(long)]
+        max: Option<u64>,
+        /// What counts as used already.
+        #[arg(long)]
+        used: Option<u64>,
+    },
+    /// Shows what was applied, in order.
+    History {
+        /// Only changes with a higher number.
+        #[arg(long, default_value_t = 0)]
+        after: u64,
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+    },
+    /// Shows the events of a topic, or the channels.
+    Events {
+        /// For example /data/AccountChangeEvent.
+        topic: Option<String>,
+        /// Only events with a higher replay id.
+        #[arg(long, default_value_t = 0)]
+        after: u64,
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+    },
+    /// Removes records, history, faults and counts.
+    Reset {
+        /// Needed: the records are gone then.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct SeedArgs {
+    /// CSV with a header (`Account.Code__c` names a parent, `#N/A` is null), a JSON array, or JSON lines.
+    pub file: PathBuf,
+    /// What the records are.
+    #[arg(long)]
+    pub object: String,
+    /// Upsert by this field instead of creating.
+    #[arg(long, value_name = "FIELD")]
+    pub external_id: Option<String>,
+    #[arg(long, default_value = "penstock-client")]
+    pub client_id: String,
+    #[arg(long, default_value = "penstock-secret")]
+    pub client_secret: String,
+}
+
+/// What to do with fault rules.
+#[derive(Debug, Subcommand)]
+pub enum FaultCommand {
+    /// Lists them, with how often each fired.
+    List,
+    /// Adds one, as JSON: '{"match": {"api": "collections"}, "effect": {"kind": "html503"}, "count": 1}'
+    Add { rule: String },
+    /// Removes one, or all.
+    Clear { id: Option<u64> },
 }
 
 #[derive(Debug, Args)]

@@ -168,7 +168,7 @@ pub fn print(command: &str, answer: &Answer, as_json: bool) -> u8 {
         writeln!(out, "{object}")
     } else {
         write!(out, "{}", answer.text).and_then(|()| match (&answer.error, answer.exit) {
-            (Some(problem), Exit::Failed) => {
+            (Some(problem), Exit::Failed | Exit::Usage) if answer.text.is_empty() => {
                 let mut err = std::io::stderr().lock();
                 writeln!(err, "error {} at {}\n  {}\n  → {}", problem.code, problem.place, problem.cause, problem.fix)?;
                 writeln!(err, "  more: penstock explain {}", problem.code)

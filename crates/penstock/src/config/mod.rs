@@ -9,7 +9,7 @@
 mod cross;
 mod load;
 mod places;
-mod values;
+pub(crate) mod values;
 
 pub use load::{Loaded, load_file, load_text, schema};
 pub use places::Places;

@@ -3,6 +3,7 @@
 mod check;
 mod city;
 mod commands;
+mod org;
 
 use serde_json::Value;
 use std::path::Path;

@@ -1,5 +1,8 @@
 //! `penstock org`: a simulated Salesforce org on this machine.
 
+mod control;
+mod seed;
+
 use crate::cli::OrgArgs;
 use crate::output::{Answer, Exit, Problem};
 use crate::signals;
@@ -9,6 +12,9 @@ use std::io::Write;
 
 /// Runs an org until it is told to stop.
 pub async fn run(args: &OrgArgs, as_json: bool) -> Answer {
+    if let Some(command) = &args.command {
+        return control::run(&args.at, command).await;
+    }
     let config = match config(args) {
         Ok(config) => config,
         Err(problem) => return Answer { exit: Exit::Usage, ..Answer::failed(problem) },
