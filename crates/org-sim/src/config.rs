@@ -155,6 +155,8 @@ pub struct OrgConfig {
     pub row_locks: RowLocks,
     pub bulk: BulkConfig,
     pub faults: Vec<FaultRule>,
+    /// Folder that records, counters and added objects are kept in over restarts; memory only if left out.
+    pub folder: Option<PathBuf>,
     /// Seed of jitter and fractions.
     pub seed: u64,
     pub history: HistoryConfig,
@@ -185,6 +187,7 @@ impl Default for OrgConfig {
             row_locks: RowLocks::default(),
             bulk: BulkConfig::default(),
             faults: Vec::new(),
+            folder: None,
             seed: 1,
             history: HistoryConfig::default(),
             events: EventsConfig::default(),

@@ -147,6 +147,7 @@ fn status(org: &Org) -> Response {
                 "memory_bytes": org.history.memory_bytes(),
             },
             "faults": org.faults.report().len(),
+            "folder": org.store.saver.as_ref().map(|saver| json!({ "unsaved": saver.unsaved, "seq": saver.position().seq })),
         }),
     )
 }

@@ -26,6 +26,11 @@ pub enum SimError {
     /// The history's file could not be written.
     #[error("PS7005 at {place}: the history's file cannot be written: {cause}; check the folder and the disk's space")]
     History { place: String, cause: std::io::Error },
+    /// The folder that the org is kept in is unusable.
+    #[error(
+        "PS7007 at {place}: the org cannot be kept there: {cause}; choose another folder, or give the objects that it was made with"
+    )]
+    Folder { place: String, cause: String },
     /// A fault rule or another control request is unusable.
     #[error("PS7006 at {place}: {cause}; see docs/org-sim.md for the control requests")]
     Control { place: String, cause: String },
@@ -41,6 +46,7 @@ impl SimError {
             Self::Listen { .. } => "PS7004",
             Self::History { .. } => "PS7005",
             Self::Control { .. } => "PS7006",
+            Self::Folder { .. } => "PS7007",
         })
     }
 

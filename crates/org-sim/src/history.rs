@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Invariants:
-//! 1. Sequence numbers start at 1 and have no holes.
+//! 1. Sequence numbers start at 1, or go on where the org's folder ends, and have no holes.
 //! 2. A chunk is sealed only by `commit`, so a rollback never has to reach beyond the open chunk.
 //! 3. What is neither in memory nor in the file is counted in `dropped`.
 
@@ -183,6 +183,12 @@ impl History {
     /// The number of the newest change; 0 if there is none.
     pub fn last_seq(&self) -> u64 {
         self.open_first + self.ends.len() as u64 - 1
+    }
+
+    /// Begins after what an earlier history of the same org has told; that cannot be read here.
+    pub fn resume(&mut self, last_seq: u64) {
+        self.clear();
+        (self.open_first, self.dropped) = (last_seq + 1, last_seq);
     }
 
     /// Changes that can no longer be read.

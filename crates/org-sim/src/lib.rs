@@ -34,6 +34,7 @@ mod limits;
 mod locks;
 mod oauth;
 mod org;
+mod persist;
 #[cfg(feature = "pubsub")]
 pub mod pubsub;
 mod query;
@@ -45,6 +46,7 @@ mod server;
 mod soap;
 mod soql;
 mod store;
+mod users;
 mod value;
 
 pub use answer::{Request, Response};

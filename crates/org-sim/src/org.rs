@@ -23,11 +23,11 @@ use crate::events::{self, Bus, Channels, Feed};
 use crate::faults::{Api, Decided, FaultRule, Faults, Part, Refusal, RowFault, Seen, draw, locked};
 use crate::history::{History, HistoryEntry};
 use crate::ids::SfId;
-use crate::json::Json;
 use crate::latency::LatencyModel;
 use crate::limits::Limits;
 use crate::locks::{LockKey, Locks};
 use crate::oauth::{self, Caller, Sessions};
+use crate::persist::{Position, REPLAYS_AHEAD, Stored};
 use crate::query::Cursors;
 use crate::recycle;
 use crate::rest::{self, LogIn, Plan, Target};
@@ -35,7 +35,7 @@ use crate::schema::build;
 use crate::schema::spec::ObjectsSpec;
 use crate::soap;
 use crate::store::{RowState, Store};
-use std::borrow::Cow;
+use crate::users::seed_users;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,6 +59,8 @@ pub struct Org {
     pub latency: LatencyModel,
     pub(crate) requests: u64,
     pub(crate) bulk: Bulk,
+    /// When it was made by its own clock; a folder may be ahead of the machine's.
+    pub(crate) started_ms: i64,
     /// Open while the parts of a composite call stand or fall together.
     whole: Option<Whole>,
     /// Who looked at what, the newest last; `FOR VIEW` fills it.
@@ -99,15 +101,26 @@ impl Org {
     /// # Errors
     /// `SimError` when the configuration contradicts itself.
     pub fn new(config: OrgConfig, base: &str, now_ms: i64) -> Result<Self, SimError> {
-        let objects = build::extend(&[], &build::standard()?, now_ms)?;
-        let objects = build::extend(&objects, &config.objects, now_ms)?;
+        let mut stored = config.folder.as_deref().map(Stored::open).transpose()?;
+        let mut objects = build::extend(&[], &build::standard()?, now_ms)?;
         let mut channels = Channels::default();
-        channels.add(&config.objects.channels.0, &objects, &config.events)?;
+        let added = stored.as_ref().map(Stored::added).transpose()?.unwrap_or_default();
+        for mut spec in std::iter::once(config.objects.clone()).chain(added) {
+            stored.iter_mut().for_each(|stored| stored.keep_prefixes(&mut spec));
+            objects = build::extend(&objects, &spec, now_ms)?;
+            channels.add(&spec.channels.0, &objects, &config.events)?;
+        }
         let mut store = Store::new(objects, config.unverified.deleted_rows_hold_unique_values);
         let mut history = History::new(config.history.memory_bytes_max, config.history.file.as_deref())?;
         history.feed = Feed::new(config.events.clone());
         history.feed.select(channels.selected());
+        let resumed = match stored {
+            None => Position { at_ms: now_ms, ..Position::default() },
+            Some(stored) => stored.load_into(&mut store, &mut history, now_ms)?,
+        };
+        let now_ms = resumed.at_ms;
         let users = seed_users(&mut store, &mut history, &config, now_ms)?;
+        store.save(resumed);
         let mut faults = Faults::new(config.seed);
         for rule in &config.faults {
             faults.add(rule.clone());
@@ -126,12 +139,16 @@ impl Org {
             locks: Locks::default(),
             base: base.to_owned(),
             latency: config.latency.clone(),
-            requests: 0,
+            requests: resumed.request,
+            started_ms: now_ms,
             whole: None,
             recent: VecDeque::new(),
             bulk: Bulk::new(&config.bulk),
             config: Arc::new(config),
         };
+        if resumed.replay > 0 {
+            org.bus.resume_after(resumed.replay + REPLAYS_AHEAD, now_ms);
+        }
         let config = org.config.clone();
         for setting in &config.field_security {
             org.set_field_security(setting, now_ms)?;
@@ -247,7 +264,7 @@ impl Org {
     /// Ends the transaction around several writers: makes it final, or takes it back.
     pub(crate) fn end_whole(&mut self, commit: bool) {
         match self.whole.take() {
-            Some(whole) if commit => whole.commit(&mut self.history),
+            Some(whole) if commit => whole.commit(&mut self.store, &mut self.history),
             Some(whole) => whole.rollback(&mut self.store, &mut self.history),
             None => {}
         }
@@ -278,6 +295,11 @@ impl Org {
         self.history.feed.select(channels.selected());
         self.channels = channels;
         self.store.set_objects(objects);
+        if let Some(mut saver) = self.store.saver.take() {
+            let kept = saver.add_objects(&self.store, spec);
+            self.store.saver = Some(saver);
+            kept?;
+        }
         Ok(count)
     }
 
@@ -295,6 +317,12 @@ impl Org {
         self.recent.clear();
         self.bulk.clear();
         seed_users(&mut self.store, &mut self.history, &self.config, now_ms)?;
+        if let Some(mut saver) = self.store.saver.take() {
+            let restarted = saver
+                .restart(&mut self.store, Position { request: self.requests, at_ms: now_ms, ..Position::default() });
+            self.store.saver = Some(saver);
+            restarted?;
+        }
         Ok(())
     }
 
@@ -438,45 +466,4 @@ fn refusal_response(refusal: &Refusal) -> Response {
         Refusal::Http { status, code, message } => Response::error(*status, code, message),
         Refusal::Html503 => Response::html_503(),
     }
-}
-
-/// Makes the rows of `User` that the configuration names.
-fn seed_users(
-    store: &mut Store,
-    history: &mut History,
-    config: &OrgConfig,
-    now_ms: i64,
-) -> Result<Vec<(SfId, String)>, SimError> {
-    let missing = || SimError::definition("User", "the standard object is missing");
-    let table = store.find_table("User").ok_or_else(missing)?;
-    let mut names: Vec<&str> = Vec::new();
-    let apps = config.apps.iter().flat_map(|app| app.run_as.iter().chain(&app.jwt_users));
-    for name in apps.chain(config.users.iter().map(|user| &user.username)) {
-        if !names.iter().any(|known| known.eq_ignore_ascii_case(name)) {
-            names.push(name);
-        }
-    }
-    let user = SfId::new(*b"005", 1);
-    let mut users = Vec::new();
-    for name in names {
-        let known = config.users.iter().find(|user| user.username == name);
-        let text =
-            |value: Option<&String>, default: &str| Json::Text(Cow::Owned(value.map_or(default, |v| v).to_owned()));
-        let members = [
-            (Cow::Borrowed("Username"), Json::Text(name.into())),
-            (Cow::Borrowed("FirstName"), text(known.and_then(|user| user.first_name.as_ref()), "")),
-            (Cow::Borrowed("LastName"), text(known.and_then(|user| user.last_name.as_ref()), "Integration")),
-            (Cow::Borrowed("Email"), text(known.and_then(|user| user.email.as_ref()), "")),
-        ];
-        let origin = Origin { now_ms, user, api: "setup", request: 0, version: 0, client: None };
-        // The users are the org's own: they stand in no history.
-        let mark = history.mark();
-        let mut writer = Writer::begin(store, history, &config.unverified, origin, false);
-        let created = writer.create(table, &members);
-        drop(writer);
-        history.rollback(mark);
-        let id = created.map_err(|error| SimError::Application { place: name.to_owned(), cause: error.message })?;
-        users.push((id, name.to_owned()));
-    }
-    Ok(users)
 }

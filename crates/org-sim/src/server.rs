@@ -87,6 +87,8 @@ impl Server {
         let address = listener.local_addr().map_err(failed)?;
         let idle = Duration::from_secs(config.idle_connection_s.max(1));
         let org = Org::new(config, &format!("http://{address}"), clock.now_ms())?;
+        // An org that comes back from a folder does not live its time twice.
+        clock.advance_ms((org.started_ms - clock.now_ms()).max(0));
         let arrived = org.history.feed.arrived.clone();
         let (released, woken) = (Notify::new(), Notify::new());
         let shared = Arc::new(Shared { org: Mutex::new(org), clock, released, woken, arrived });
@@ -104,7 +106,9 @@ impl Server {
                 tracing::error!(%error, "the simulated org's server ended badly");
             }
         }
-        self.shared.org.lock().history.flush();
+        let mut org = self.shared.org.lock();
+        org.history.flush();
+        org.store.saver.iter().for_each(|saver| saver.sync());
     }
 }
 

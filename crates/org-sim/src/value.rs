@@ -110,6 +110,12 @@ impl Decimal {
         (self.mantissa, self.scale)
     }
 
+    /// Makes the number that `parts` gave; none for parts that it never gives.
+    pub fn from_stored(mantissa: i64, scale: u8) -> Option<Self> {
+        let whole = scale == 0 || mantissa % 10 != 0;
+        (scale <= 18 && whole && mantissa.unsigned_abs() < 10u64.pow(18)).then_some(Self { mantissa, scale })
+    }
+
     /// Digits before the point.
     pub fn whole_digits(self) -> u32 {
         let whole = self.mantissa.unsigned_abs() / 10u64.pow(u32::from(self.scale.min(19)));

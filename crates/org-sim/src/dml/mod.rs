@@ -16,6 +16,7 @@ use crate::events::feed::told;
 use crate::history::{Draft, History, HistoryOp, Mark};
 use crate::ids::SfId;
 use crate::json::Json;
+use crate::persist::Position;
 use crate::schema::Field;
 use crate::store::{Binned, Row, RowState, Store};
 use crate::value::Value;
@@ -135,17 +136,22 @@ enum Undo {
 pub struct Whole {
     mark: Mark,
     undo: Vec<Undo>,
+    /// Number and time of the request, once a writer has committed.
+    at: Option<(u64, i64)>,
 }
 
 impl Whole {
     /// Begins. Until `commit` or `rollback`, every writer must be begun `within` this.
     pub fn begin(history: &History) -> Self {
-        Self { mark: history.mark(), undo: Vec::new() }
+        Self { mark: history.mark(), undo: Vec::new(), at: None }
     }
 
     /// Makes everything since `begin` final.
-    pub fn commit(self, history: &mut History) {
+    pub fn commit(self, store: &mut Store, history: &mut History) {
         history.commit();
+        if let Some((request, at_ms)) = self.at {
+            store.save(Position { seq: history.last_seq(), request, at_ms, ..Position::default() });
+        }
     }
 
     /// Takes everything since `begin` back; ids of created rows stay used.
@@ -194,8 +200,15 @@ impl<'a> Writer<'a> {
     /// Makes everything since `begin` final, unless the writer is a part of a larger transaction.
     pub fn commit(self) {
         match self.whole {
-            Some(whole) => whole.undo.extend(self.undo.unwrap_or_default()),
-            None => self.history.commit(),
+            Some(whole) => {
+                whole.undo.extend(self.undo.unwrap_or_default());
+                whole.at = Some((self.origin.request, self.origin.now_ms));
+            }
+            None => {
+                self.history.commit();
+                let (seq, request, at_ms) = (self.history.last_seq(), self.origin.request, self.origin.now_ms);
+                self.store.save(Position { seq, request, at_ms, ..Position::default() });
+            }
         }
     }
 
@@ -226,7 +239,7 @@ impl<'a> Writer<'a> {
     }
 
     fn insert(&mut self, table: usize, row: Row) -> u32 {
-        let slot = self.store.table_mut(table).insert(row);
+        let slot = self.store.insert_row(table, row);
         if let Some(undo) = &mut self.undo {
             undo.push(Undo::Inserted { table, slot });
         }
@@ -238,7 +251,7 @@ impl<'a> Writer<'a> {
     }
 
     fn replace_for(&mut self, cause: Cause, table: usize, slot: u32, row: Row, op: HistoryOp, sent: &[u16]) {
-        let old = self.store.table_mut(table).replace(slot, row);
+        let old = self.store.replace_row(table, slot, row);
         self.record(cause, table, slot, op, sent, Some(&old));
         if let Some(undo) = &mut self.undo {
             undo.push(Undo::Replaced { table, slot, row: old });
@@ -301,14 +314,14 @@ fn take_back(store: &mut Store, undo: Vec<Undo>) {
     for step in undo.into_iter().rev() {
         match step {
             Undo::Replaced { table, slot, row } => {
-                store.table_mut(table).replace(slot, row);
+                store.replace_row(table, slot, row);
             }
             Undo::Inserted { table, slot } => {
-                let table = store.table_mut(table);
-                let id = table.row(slot).map(|row| row.id).expect("an inserted row is there until its undo");
+                let row = store.table(table).row(slot);
+                let id = row.map(|row| row.id).expect("an inserted row is there until its undo");
                 let mut gone = Row::new(id, id, 0);
                 gone.state = RowState::Gone;
-                table.replace(slot, gone);
+                store.replace_row(table, slot, gone);
             }
             Undo::Binned { number } => {
                 store.bin.take(number);

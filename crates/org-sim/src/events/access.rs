@@ -68,6 +68,7 @@ impl Org {
         let used = std::mem::take(&mut self.history.feed.used);
         self.bus.published.take(now_ms, used);
         self.history.feed.allowance = self.bus.published.left(now_ms);
+        self.store.note_replay(self.bus.last());
     }
 
     fn put_event(&mut self, event: Fresh, now_ms: i64) {

@@ -124,6 +124,18 @@ impl Bus {
         bus
     }
 
+    /// The newest id.
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Goes on above `last`, which an earlier bus of the same org did not pass.
+    pub fn resume_after(&mut self, last: u64, now_ms: i64) {
+        self.reset(now_ms);
+        self.last = self.last.max(last);
+        self.marks.push_back((self.last, now_ms));
+    }
+
     /// Adds an event; its replay id.
     pub fn put(&mut self, event: Fresh, now_ms: i64) -> u64 {
         // Steps of one to three, so that nobody takes the ids for contiguous.

@@ -126,7 +126,7 @@ fn new_object(known: &[Object], name: &str, spec: &ObjectSpec, now_ms: i64) -> R
     check_name(name, name)?;
     let prefix = match &spec.prefix {
         Some(prefix) => prefix_of(name, prefix)?,
-        None => free_prefix(known, if name.ends_with("__e") { b'e' } else { b'a' })
+        None => free_prefix(name, |prefix| known.iter().any(|object| object.prefix == prefix))
             .ok_or_else(|| SimError::definition(name, "no key prefix is free"))?,
     };
     if let Some(other) = known.iter().find(|other| other.prefix == prefix) {
@@ -398,12 +398,12 @@ fn prefix_of(place: &str, prefix: &str) -> Result<[u8; 3], SimError> {
         .ok_or_else(|| SimError::definition(place, "a key prefix has three letters or digits"))
 }
 
-fn free_prefix(known: &[Object], first: u8) -> Option<[u8; 3]> {
+/// The first custom key prefix that is not taken: `a00`, `a01`, …, for events `e00`, `e01`, ….
+pub fn free_prefix(object: &str, taken: impl Fn([u8; 3]) -> bool) -> Option<[u8; 3]> {
     const DIGITS: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    DIGITS
-        .iter()
-        .flat_map(|second| DIGITS.iter().map(move |third| [first, *second, *third]))
-        .find(|prefix| known.iter().all(|object| object.prefix != *prefix))
+    let first = if object.ends_with("__e") { b'e' } else { b'a' };
+    let all = DIGITS.iter().flat_map(|second| DIGITS.iter().map(move |third| [first, *second, *third]));
+    all.into_iter().find(|prefix| !taken(*prefix))
 }
 
 /// `LastModifiedDate` → `Last Modified Date`, `AccountId` → `Account ID`, `Agency_Code__c` → `Agency Code`.

@@ -32,6 +32,9 @@ pub struct RecycleBin {
     last: u64,
     entries: BTreeMap<u64, Binned>,
     by_root: HashMap<(usize, u32), u64>,
+    /// Numbers of entries that came or went since `forget_changes`; none are gathered unless `tracks`.
+    changed: Vec<u64>,
+    tracks: bool,
 }
 
 impl RecycleBin {
@@ -45,6 +48,9 @@ impl RecycleBin {
     /// Puts a delete back under the number that it had.
     pub fn put(&mut self, number: u64, binned: Binned) {
         self.last = self.last.max(number);
+        if self.tracks {
+            self.changed.push(number);
+        }
         self.by_root.insert(binned.root, number);
         self.entries.insert(number, binned);
     }
@@ -53,7 +59,26 @@ impl RecycleBin {
     pub fn take(&mut self, number: u64) -> Option<Binned> {
         let binned = self.entries.remove(&number)?;
         self.by_root.remove(&binned.root);
+        if self.tracks {
+            self.changed.push(number);
+        }
         Some(binned)
+    }
+
+    /// Gathers what changes from now on.
+    pub fn track_changes(&mut self) {
+        self.changed.clear();
+        self.tracks = true;
+    }
+
+    /// Entries that came or went.
+    pub fn changed(&self) -> &[u64] {
+        &self.changed
+    }
+
+    /// Forgets what was gathered.
+    pub fn forget_changes(&mut self) {
+        self.changed.clear();
     }
 
     /// The number of the delete that named this row; none for a row that went with another.

@@ -15,12 +15,16 @@ pub use bin::{Binned, Cleared, RecycleBin};
 pub use row::{Row, RowState};
 
 use crate::ids::SfId;
+use crate::persist::{Position, Saver};
 use crate::schema::{Field, Object};
 use crate::value::Value;
 use hashbrown::HashMap;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+
+/// How far ahead of the last slot a saved row may stand.
+const RESTORED_AHEAD_MAX: usize = 10_000_000;
 
 /// Rows with one key: nearly always one.
 #[derive(Clone, Debug, PartialEq)]
@@ -132,6 +136,35 @@ impl Table {
         children.range((parent, 0)..=(parent, u32::MAX)).map(|(_, slot)| *slot).collect()
     }
 
+    /// How many slots there are, those of gone rows included.
+    pub fn slots(&self) -> u32 {
+        self.rows.len() as u32
+    }
+
+    /// The row in a slot even if it is gone.
+    ///
+    /// # Panics
+    /// When there is no such slot.
+    pub fn row_or_gone(&self, slot: u32) -> &Row {
+        &self.rows[slot as usize]
+    }
+
+    /// Puts a saved row into its slot; the slots before it that are missing become gone ones.
+    ///
+    /// Returns none for a slot that no table can have.
+    pub fn restore(&mut self, slot: u32, row: Row) -> Option<()> {
+        if slot as usize > self.rows.len() + RESTORED_AHEAD_MAX {
+            return None;
+        }
+        while self.rows.len() <= slot as usize {
+            let mut gone = Row::new(self.next_id(), row.created_by, 0);
+            gone.state = RowState::Gone;
+            self.rows.push(gone);
+        }
+        self.replace(slot, row);
+        Some(())
+    }
+
     /// Adds a row, which must have `next_id`.
     pub fn insert(&mut self, row: Row) -> u32 {
         let slot = self.rows.len() as u32;
@@ -239,6 +272,11 @@ pub struct Store {
     holds_unique: bool,
     pub bin: RecycleBin,
     pub access: Access,
+    /// Rows that changed since they were saved; none are gathered unless `tracks`.
+    changed: Vec<(usize, u32)>,
+    tracks: bool,
+    /// Keeps what is committed in a folder.
+    pub saver: Option<Saver>,
 }
 
 impl Store {
@@ -284,8 +322,12 @@ impl Store {
     /// Removes every row.
     pub fn clear(&mut self) {
         let objects = self.tables.drain(..).map(|table| table.object).collect();
-        let access = std::mem::take(&mut self.access);
-        *self = Self { access, ..Self::new(objects, self.holds_unique) };
+        let (access, saver) = (std::mem::take(&mut self.access), self.saver.take());
+        let tracks = self.tracks;
+        *self = Self { access, saver, ..Self::new(objects, self.holds_unique) };
+        if tracks {
+            self.track_changes();
+        }
     }
 
     /// The number of a table by its object's name, without regard to ASCII case.
@@ -301,6 +343,62 @@ impl Store {
     /// A table by number, as `find_table` and `table_of` give it.
     pub fn table(&self, number: usize) -> &Table {
         &self.tables[number]
+    }
+
+    /// Adds a row, which must have the table's next id; its slot.
+    pub fn insert_row(&mut self, table: usize, row: Row) -> u32 {
+        let slot = self.tables[table].insert(row);
+        if self.tracks {
+            self.changed.push((table, slot));
+        }
+        slot
+    }
+
+    /// Puts `row` into a slot and returns the row that was there.
+    pub fn replace_row(&mut self, table: usize, slot: u32, row: Row) -> Row {
+        if self.tracks {
+            self.changed.push((table, slot));
+        }
+        self.tables[table].replace(slot, row)
+    }
+
+    /// Gathers what changes from now on.
+    pub fn track_changes(&mut self) {
+        self.changed.clear();
+        self.tracks = true;
+        self.bin.track_changes();
+    }
+
+    /// Rows that changed, in order, some more than once.
+    pub fn changed_rows(&self) -> &[(usize, u32)] {
+        &self.changed
+    }
+
+    /// Whether anything changed since `forget_changes`.
+    pub fn has_changes(&self) -> bool {
+        !self.changed.is_empty() || !self.bin.changed().is_empty()
+    }
+
+    /// Forgets what was gathered.
+    pub fn forget_changes(&mut self) {
+        self.changed.clear();
+        self.bin.forget_changes();
+    }
+
+    /// Keeps how far the event bus has counted, if the org is kept in a folder.
+    pub fn note_replay(&mut self, last: u64) {
+        if let Some(mut saver) = self.saver.take() {
+            saver.note_replay(self, last);
+            self.saver = Some(saver);
+        }
+    }
+
+    /// Saves what changed, if the org is kept in a folder.
+    pub fn save(&mut self, position: Position) {
+        if let Some(mut saver) = self.saver.take() {
+            saver.save(self, position);
+            self.saver = Some(saver);
+        }
     }
 
     /// Finds a field that the acting user may see, by name, without regard to ASCII case.
