@@ -54,8 +54,11 @@ async fn read(
     preset: ReplayPreset,
     begun: mpsc::Sender<()>,
 ) -> Result<(f64, f64), Failure> {
+    let mut connector = HttpConnector::new();
+    // A small request must not wait for the answer to the one before it.
+    connector.set_nodelay(true);
     let http: Client<HttpConnector, tonic::body::Body> =
-        Client::builder(TokioExecutor::new()).http2_only(true).build_http();
+        Client::builder(TokioExecutor::new()).http2_only(true).build(connector);
     let mut client = PubSubClient::with_origin(http, org.url().parse()?);
     let (ask, asked) = mpsc::channel(4);
     let first = FetchRequest {

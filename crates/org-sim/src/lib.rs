@@ -19,6 +19,7 @@
 mod answer;
 mod bulk;
 mod clock;
+mod cometd;
 mod config;
 mod control;
 mod dml;

@@ -47,6 +47,7 @@ pub struct Org {
     pub(crate) history: History,
     pub(crate) bus: Bus,
     pub(crate) channels: Channels,
+    pub(crate) cometd: crate::cometd::Clients,
     #[cfg(feature = "pubsub")]
     pub(crate) managed: crate::pubsub::Managed,
     pub(crate) limits: Limits,
@@ -129,6 +130,7 @@ impl Org {
             limits: Limits::new(&config),
             bus: events::new_bus(&config, now_ms),
             channels,
+            cometd: crate::cometd::Clients::default(),
             #[cfg(feature = "pubsub")]
             managed: crate::pubsub::Managed::new(&config.events.managed),
             sessions: Sessions::new(&config, users)?,

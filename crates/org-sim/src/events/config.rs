@@ -34,6 +34,8 @@ pub struct EventsConfig {
     pub publish_idle_ms: u64,
     /// Milliseconds that a CometD connect waits for an event.
     pub connect_ms: u64,
+    /// Milliseconds that a CometD client is told to wait between connects. A real org says 2,000.
+    pub connect_interval_ms: u64,
     /// Subscriptions of the Pub/Sub API whose place the org keeps, by developer name.
     pub managed: Ordered<ManagedSpec>,
 }
@@ -54,6 +56,7 @@ impl Default for EventsConfig {
             credit_ms: 60_000,
             publish_idle_ms: 70_000,
             connect_ms: 110_000,
+            connect_interval_ms: 0,
             managed: Ordered::default(),
         }
     }

@@ -8,6 +8,7 @@ mod bulk_query;
 mod bulk_support;
 mod bulk_work;
 mod collections;
+mod cometd;
 mod composite;
 mod events;
 mod faults;
