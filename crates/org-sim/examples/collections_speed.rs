@@ -1,6 +1,6 @@
 //! Measures how many records per second the org takes by Collections; the client shares its core.
 //!
-//! `taskset -c 0 cargo run --release -p org-sim --example collections_speed`
+//! `taskset -c 0 cargo run --release -p org-sim --example collections_speed`; one JSON object comes out.
 
 #![allow(clippy::print_stdout, reason = "the measurement is what this program prints")]
 #![allow(clippy::disallowed_methods, reason = "a measurement reads the machine's clock")]
@@ -57,6 +57,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         client.post(format!("{}/services/oauth2/token", org.url())).form(&form).send().await?.json().await?;
     let token = token["access_token"].as_str().ok_or("no token")?.to_owned();
     let url = format!("{}/services/data/v62.0/composite/sobjects/Account/Code__c", org.url());
+    let mut figures = serde_json::Map::new();
     for round in ["create", "update"] {
         let bodies = (0..BATCHES).map(body).collect::<Result<Vec<_>, _>>()?;
         let start = Instant::now();
@@ -66,11 +67,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
         for task in tasks {
             task.await??;
         }
-        println!("{round}: {:.0} records/s", (BATCHES * 200) as f64 / start.elapsed().as_secs_f64());
+        let rate = (BATCHES * 200) as f64 / start.elapsed().as_secs_f64();
+        figures.insert(format!("{round}_records_per_s"), json!(rate.round()));
     }
     let status = std::fs::read_to_string("/proc/self/status")?;
-    let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default();
-    println!("{} records, {} changes, {peak}", org.count("Account"), org.last_seq());
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+    let kilobytes: f64 = peak.trim().trim_end_matches("kB").trim().parse()?;
+    figures.insert("records".into(), json!(org.count("Account")));
+    figures.insert("changes".into(), json!(org.last_seq()));
+    figures.insert("peak_memory_mb".into(), json!((kilobytes / 102.4).round() / 10.0));
+    println!("{}", Value::Object(figures));
     org.stop().await;
     Ok(())
 }

@@ -46,7 +46,7 @@ pub enum Command {
     /// Shows the org's allocations, this pipeline's share of them, and when they end.
     Quota(QuotaArgs),
     /// Runs a simulated Salesforce org on this machine; its sub-commands steer one that runs.
-    Org(OrgArgs),
+    Org(Box<OrgArgs>),
     /// Explains an error code; without one it lists them all.
     Explain(ExplainArgs),
     /// Prints the configuration's JSON Schema.

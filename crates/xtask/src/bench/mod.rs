@@ -5,6 +5,7 @@
 mod capture;
 mod latency;
 mod log;
+mod org;
 mod release;
 mod window;
 
@@ -39,6 +40,8 @@ enum Bench {
     Log,
     /// Commit in PostgreSQL to applied in the org.
     Latency,
+    /// What one core of the simulated org serves.
+    Org,
     /// The way from log to sink, and a critical record behind a backlog.
     Window,
 }
@@ -57,6 +60,7 @@ pub async fn run(args: BenchArgs) -> anyhow::Result<()> {
         Bench::Capture => capture::run().await?,
         Bench::Log => log::run().await?,
         Bench::Window => window::run().await?,
+        Bench::Org => org::run().await?,
         Bench::Latency => latency::run(latency::Options { worker: args.worker, seconds: args.seconds }).await?,
     };
     print(&figures, args.json);
