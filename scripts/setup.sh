@@ -9,12 +9,19 @@ have_postgres() {
   command -v initdb >/dev/null && return
   ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1
 }
+have_python() { python3 -c 'import ensurepip, venv' 2>/dev/null; }
+have_node() { command -v npm >/dev/null && node -e 'process.exit(+process.versions.node.split(".")[0] < 18)' 2>/dev/null; }
 have_linker() { command -v cc >/dev/null && echo 'int main(void){return 0;}' | cc -x c - -o /dev/null 2>/dev/null; }
 
 missing=()
 have_linker || missing+=(gcc libc6-dev)
 have_postgres || { [ "$goal" = demo ] && [ -n "${PENSTOCK_DEMO_DATABASE_URL:-}" ]; } || missing+=(postgresql)
 [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
+if [ "$goal" = test ]; then
+  # The client suites of the simulated org (scripts/clients.sh).
+  have_python || missing+=(python3 python3-venv)
+  have_node || missing+=(nodejs npm)
+fi
 
 if [ ${#missing[@]} -gt 0 ]; then
   if ! command -v apt-get >/dev/null; then

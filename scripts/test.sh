@@ -19,5 +19,6 @@ step build cargo build --locked --workspace --all-targets --quiet
 step layering cargo xtask layering
 step tidy cargo xtask tidy
 step tests cargo test --locked --workspace --quiet
+step clients scripts/clients.sh
 step demo target/debug/penstock demo --seconds 8 --rate 200 --json
 step chaos cargo xtask chaos --kills 20 --seed 1 --json

@@ -23,6 +23,8 @@ pub struct Credentials {
     pub client_secret: String,
     /// The user that client credentials run as.
     pub username: String,
+    /// That user's password with the security token behind it; empty without one.
+    pub password: String,
 }
 
 impl fmt::Debug for Credentials {
@@ -46,11 +48,15 @@ impl OrgSim {
     /// As `start`.
     pub async fn start_at(config: OrgConfig, clock: OrgClock) -> Result<RunningOrg, SimError> {
         let app = config.apps.first().cloned().unwrap_or_default();
-        let credentials = Credentials {
-            client_id: app.client_id,
-            client_secret: app.client_secret,
-            username: app.run_as.or_else(|| app.jwt_users.first().cloned()).unwrap_or_default(),
-        };
+        let username = app.run_as.or_else(|| app.jwt_users.first().cloned()).unwrap_or_default();
+        let user = config.users.iter().find(|user| user.username == username);
+        let password = user.map(|user| {
+            let parts = [user.password.as_deref(), user.security_token.as_deref()];
+            parts.map(Option::unwrap_or_default).concat()
+        });
+        let password = password.unwrap_or_default();
+        let (client_id, client_secret) = (app.client_id, app.client_secret);
+        let credentials = Credentials { client_id, client_secret, username, password };
         let server = Server::start(config, clock).await?;
         Ok(RunningOrg { shared: server.shared.clone(), server, credentials })
     }

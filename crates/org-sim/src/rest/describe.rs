@@ -164,7 +164,7 @@ fn children(org: &Org, parent: &Object) -> J {
                     "field": &*field.name,
                     "cascadeDelete": reference.on_delete == crate::schema::spec::OnDelete::Cascade,
                     "restrictedDelete": reference.on_delete == crate::schema::spec::OnDelete::Restrict,
-                    "relationshipName": null,
+                    "relationshipName": crate::schema::children::name(&table.object, field),
                 }));
             }
         }

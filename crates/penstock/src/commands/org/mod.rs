@@ -34,18 +34,27 @@ pub async fn run(args: &OrgArgs, as_json: bool) -> Answer {
     let told = if as_json {
         format!(
             "{}\n",
-            json!({"url": org.url(), "client_id": credentials.client_id, "client_secret": credentials.client_secret})
+            json!({
+                "url": org.url(),
+                "client_id": credentials.client_id,
+                "client_secret": credentials.client_secret,
+                "username": credentials.username,
+                "password": credentials.password,
+            })
         )
     } else {
         format!(
             "A simulated Salesforce org listens at {url}\n\n  \
              export SF_URL={url}\n  export SF_CLIENT_ID={id}\n  export SF_CLIENT_SECRET={secret}\n\n  \
+             username: {username}   password: {password}   (SOAP login and password flow; no security token)\n  \
              token:    curl -d grant_type=client_credentials -d client_id={id} -d client_secret={secret} {url}/services/oauth2/token\n  \
              history:  curl {url}/_sim/history\n  \
              faults:   curl {url}/_sim/faults\n\nCtrl-C stops it; its records are in memory only.\n",
             url = org.url(),
             id = credentials.client_id,
             secret = credentials.client_secret,
+            username = credentials.username,
+            password = credentials.password,
         )
     };
     let mut out = std::io::stdout();
