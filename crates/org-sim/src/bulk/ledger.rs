@@ -90,3 +90,13 @@ impl Ledger {
         }
     }
 }
+
+/// `/limits` as a version names its rows: up to 48.0 batches were called requests.
+pub fn for_version(mut body: Value, version: u32) -> Value {
+    if let (Some(body), true) = (body.as_object_mut(), version <= 48)
+        && let Some(row) = body.remove("DailyBulkApiBatches")
+    {
+        body.insert("DailyBulkApiRequests".into(), row);
+    }
+    body
+}

@@ -83,11 +83,15 @@ pub fn plan(request: &Request<'_>, version: u32, rest: &[&str]) -> Result<Plan, 
         ("GET", 2, Some("failedresults")) if ingest => Route::Results(id(), File::Failed),
         ("GET", 2, Some("unprocessedrecords")) if ingest => Route::Results(id(), File::Unprocessed),
         ("GET", 2, Some("results")) if !ingest => Route::QueryResults(id()),
-        ("GET", 2, Some("resultpages")) if !ingest && version >= RESULT_PAGES_SINCE => Route::ResultPages(id()),
+        ("GET", 2, Some("resultpages")) if !ingest => match version >= RESULT_PAGES_SINCE {
+            true => Route::ResultPages(id()),
+            false => return Err(crate::rest::not_found()),
+        },
         (_, 0 | 1, _) => return Err(crate::rest::wrong_method()),
-        (_, 2, Some("batches" | "successfulresults" | "failedresults" | "unprocessedrecords" | "results")) => {
+        (_, 2, Some("batches" | "successfulresults" | "failedresults" | "unprocessedrecords")) if ingest => {
             return Err(crate::rest::wrong_method());
         }
+        (_, 2, Some("results" | "resultpages")) if !ingest => return Err(crate::rest::wrong_method()),
         _ => return Err(crate::rest::not_found()),
     };
     let mut plan = Plan::new(version, Action::Bulk, Api::Bulk);

@@ -347,7 +347,9 @@ fn call(org: &mut Org, now_ms: i64, ticket: &Ticket, request: &Request<'_>) -> R
     }
     match plan.action {
         Action::Resources => resources(org, &ticket.caller, plan.version, request),
-        Action::Limits => Response::value(200, &org.limits.body(now_ms)),
+        Action::Limits => {
+            Response::value(200, &crate::bulk::ledger::for_version(org.limits.body(now_ms), plan.version))
+        }
         Action::DescribeGlobal => describe::global(org, plan.version, request),
         Action::ObjectInfo => describe::info(org, plan),
         Action::Describe => describe::object(org, plan, request),

@@ -306,6 +306,10 @@ fn batches_of_the_day_are_counted_and_run_out() {
     assert!(done.len() > 18_000 && failed.is_empty());
     assert_eq!(done.len() + unprocessed.len(), 20_000);
     assert_eq!(left(&mut world), 0);
+    world.version = 48;
+    let old = world.get("limits").json();
+    assert_eq!((&old["DailyBulkApiRequests"]["Remaining"], old.get("DailyBulkApiBatches")), (&json!(0), None));
+    world.version = 62;
     let refused = world.json("POST", "jobs/ingest", upsert());
     assert_eq!((refused.status, refused.code().as_str()), (400, "EXCEEDEDQUOTA"));
     world.now_ms += 25 * HOUR_MS;

@@ -4,6 +4,7 @@
 
 mod bulk;
 mod bulk_classic;
+mod bulk_properties;
 mod bulk_query;
 mod bulk_support;
 mod bulk_work;
