@@ -308,7 +308,8 @@ async fn handle(shared: Arc<Shared>, request: http::Request<Incoming>) -> Result
         return Ok(write(control::handle(&shared, &request), accepts_gzip, false));
     }
     if crate::cometd::is_path(parts.uri.path()) {
-        let response = crate::cometd::serve(&shared, &parts, &body.bytes).await.map_err(|crate::cometd::Dropped| Cut)?;
+        let response =
+            crate::cometd::serve(&shared, &parts, &body.bytes).await.map_err(|crate::cometd::Dropped| Cut)?;
         return Ok(write(response, accepts_gzip, false));
     }
     let begun = shared.org.lock().begin(shared.clock.now_ms(), &to_request(&parts, &body));

@@ -93,6 +93,9 @@ pub struct DemoArgs {
     /// Do not kill the worker in the middle.
     #[arg(long)]
     pub no_kill: bool,
+    /// none or realistic: how long the simulated org takes over calls. A realistic org takes some 350 records a second.
+    #[arg(long, default_value = "none")]
+    pub profile: String,
 }
 
 #[derive(Debug, Args)]

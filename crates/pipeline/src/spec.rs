@@ -23,8 +23,8 @@ pub struct PipelineSpec {
     pub checkpoint_settlements_max: u64,
     /// How long a graceful stop waits for batches in flight.
     pub stop_wait_max: Duration,
-    /// How long after a batch without an answer its rows are read back: a request that was cut off may still be under
-    /// way in the target.
+    /// How long after a batch without an answer its rows are read back, at least: a request that was cut off may still be
+    /// under way in the target. A target whose calls take longer is given twice what they take.
     pub recovery_grace: Duration,
 }
 

@@ -420,7 +420,7 @@ pub struct LimitsConfig {
     pub window: Size,
     #[serde(default = "default_checkpoint_every")]
     pub checkpoint_every: Time,
-    /// How long after a batch was sent a restarted process waits before it reads the batch back.
+    /// How long after a batch was sent without an answer it is read back, at least; a slow org is given twice what its calls take.
     #[serde(default = "default_recovery_grace")]
     pub recovery_grace: Time,
 }

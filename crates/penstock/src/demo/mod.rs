@@ -10,7 +10,7 @@ use crate::cli::DemoArgs;
 use crate::output::{Answer, Exit, Problem, thousands};
 use anyhow::Context;
 use contract::{Clock, SystemClock};
-use org_sim::OrgConfig;
+use org_sim::{LatencyModel, OrgConfig};
 use proof::Proof;
 use serde_json::{Value, json};
 use show::Show;
@@ -37,10 +37,21 @@ struct Outcome {
 
 /// Runs the demo; exit 1 when the proof does not hold.
 pub async fn run(args: &DemoArgs, as_json: bool) -> Answer {
+    let Some(latency) = LatencyModel::from_word(&args.profile) else {
+        return Answer {
+            exit: Exit::Usage,
+            ..Answer::failed(Problem {
+                code: "PS1010".into(),
+                place: "--profile".into(),
+                cause: format!("{:?} is not a profile", args.profile),
+                fix: "write none or realistic".into(),
+            })
+        };
+    };
     let show = Show::new(as_json);
     let options = StageOptions {
         database_url: args.database_url.clone(),
-        org: OrgConfig { seed: args.seed, daily_api_requests_max: Some(5_000_000), ..OrgConfig::default() },
+        org: OrgConfig { seed: args.seed, daily_api_requests_max: Some(5_000_000), latency, ..OrgConfig::default() },
         ..StageOptions::default()
     };
     show.step("starting PostgreSQL and a simulated Salesforce org");

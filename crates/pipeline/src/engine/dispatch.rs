@@ -71,6 +71,7 @@ impl Carrier {
 
     async fn ask(&self, kind: JobKind, sink: &dyn Sink, part: Composed, pass: super::permits::Pass) -> Batch {
         let Composed { out, rows, times_ms } = part;
+        let began = self.clock.monotonic();
         let (answer, calls) = match kind {
             JobKind::Send => {
                 let answer = sink.apply(&out).await;
@@ -85,7 +86,8 @@ impl Carrier {
             }
         };
         pass.finish(calls);
-        Batch { id: out.id, rows, times_ms, answer }
+        let took = self.clock.monotonic().saturating_sub(began);
+        Batch { id: out.id, rows, times_ms, took, answer }
     }
 }
 

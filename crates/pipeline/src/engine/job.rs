@@ -76,6 +76,8 @@ pub struct Batch {
     pub rows: Vec<JobRow>,
     /// Event times of the rows' newest records, Unix milliseconds.
     pub times_ms: Vec<i64>,
+    /// From the call to the answer.
+    pub took: Duration,
     pub answer: Answer,
 }
 

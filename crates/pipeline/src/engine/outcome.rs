@@ -108,6 +108,9 @@ impl Group {
         let now_ms = self.shared.now_ms();
         let run = &mut self.routes[index];
         run.status.count_batch(kind == JobKind::ReadBack, calls);
+        if ok && kind == JobKind::Send {
+            run.took(batch.took);
+        }
         if let Some(oldest) = batch.times_ms.iter().min() {
             run.answered(*oldest, now_ms);
         }
@@ -324,7 +327,7 @@ impl Group {
             }
             let run = &mut self.routes[index];
             run.suspect_floor = Some(run.suspect_floor.map_or(floor, |earlier| earlier.min(floor)));
-            until += self.shared.spec.recovery_grace;
+            until += run.grace(self.shared.spec.recovery_grace);
         }
         self.give_back(row, Some(until));
     }

@@ -88,6 +88,8 @@ pub(super) struct RedriveJob {
     /// Everything below was read when it entered the window, and is settled now as far as it matters.
     pub until: Offset,
     pub failures: u32,
+    /// How long a call without an answer may still be under way in the target.
+    pub grace: Duration,
     pub pass: Pass,
     /// Held until it ends.
     pub _place: OrgPlace,
@@ -141,7 +143,7 @@ impl RedriveJob {
         let batch = self.batch(row, columns);
         if let Some(sent_at_ms) = entry.sent_at_ms {
             // The request of a process that died may still be under way in the target.
-            let grace = self.shared.spec.recovery_grace;
+            let grace = self.grace;
             let left_ms = sent_at_ms + grace.as_millis() as i64 - self.shared.now_ms();
             if left_ms > 0 {
                 let delay = grace.min(Duration::from_millis(left_ms as u64));
@@ -293,7 +295,7 @@ impl RedriveJob {
                 self.later(Some(format!("{}: {}", error.code, error.message)), true)
             }
             Verdict::Suspect => RedriveOutcome::Later {
-                delay: self.shared.spec.recovery_grace,
+                delay: self.grace,
                 failed: true,
                 error: answer.err().map(|error| error.to_string()),
             },

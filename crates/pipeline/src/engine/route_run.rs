@@ -21,6 +21,13 @@ pub struct Pause {
     pub reason: Option<String>,
 }
 
+/// With each call a part of the slowest one's time is forgotten: half of it after some 700 calls.
+const SLOWEST_FORGOTTEN: u32 = 1024;
+/// Salesforce ends a request after ten minutes.
+const GRACE_MAX: Duration = Duration::from_secs(600);
+/// As long as nothing is known of the target's pace, the grace is this many times what is configured.
+const GRACE_UNKNOWN: u32 = 5;
+
 /// A route as its group drives it.
 pub struct RouteRun {
     pub route: Arc<Route>,
@@ -48,6 +55,8 @@ pub struct RouteRun {
     pub stored: Option<Checkpoint>,
     /// Set when a record stands behind which nothing is read.
     pub halted: Option<String>,
+    /// The longest that a call took, slowly forgotten.
+    slowest_call: Option<Duration>,
     row_bytes_mean: usize,
     /// Age of the oldest row of the newest batch, when it was answered.
     head_age_ms: i64,
@@ -81,6 +90,7 @@ impl RouteRun {
             rate_from: (0, now),
             stored: None,
             halted: None,
+            slowest_call: recovered.slowest_call,
             row_bytes_mean: 512,
             head_age_ms: 0,
             route,
@@ -104,6 +114,25 @@ impl RouteRun {
     /// Learns how late the route is.
     pub fn answered(&mut self, oldest_ms: i64, now_ms: i64) {
         self.head_age_ms = (now_ms - oldest_ms).max(0);
+    }
+
+    /// Learns how long the target takes over a call.
+    pub fn took(&mut self, took: Duration) {
+        let slowest = self.slowest_call.unwrap_or_default();
+        self.slowest_call = Some(took.max(slowest - slowest / SLOWEST_FORGOTTEN));
+    }
+
+    /// The longest that a call took.
+    pub fn slowest_call(&self) -> Option<Duration> {
+        self.slowest_call
+    }
+
+    /// How long a call without an answer may still be under way in the target. `least`: as the configuration says.
+    pub fn grace(&self, least: Duration) -> Duration {
+        match self.slowest_call {
+            Some(slowest) => least.max(slowest * 2).min(least.max(GRACE_MAX)),
+            None => least * GRACE_UNKNOWN,
+        }
     }
 
     /// How long the oldest record has until its deadline.

@@ -141,7 +141,8 @@ impl Group {
             self.settle_implied(index, taken);
             return None;
         }
-        let grace_ms = self.shared.spec.recovery_grace.as_millis() as i64;
+        let grace = self.routes[index].grace(self.shared.spec.recovery_grace);
+        let grace_ms = grace.as_millis() as i64;
         let left_ms = (suspect.at_ms + grace_ms - self.shared.now_ms()).clamp(0, grace_ms);
         if left_ms > 0 {
             self.window.hold(taken.id, now + Duration::from_millis(left_ms as u64));

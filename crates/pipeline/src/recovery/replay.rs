@@ -4,9 +4,10 @@ use crate::settle::internal;
 use crate::settle::{BATCHES, Checkpoint, SETTLEMENTS};
 use crate::spec::RouteSpec;
 use contract::{Log, StateStore};
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use model::{BatchId, BatchIntent, Offset, OffsetRange, RouteId, Settlement, StreamPartition};
 use serde::de::DeserializeOwned;
+use std::time::Duration;
 
 use crate::engine::EngineError;
 
@@ -37,6 +38,8 @@ pub struct RecoveredRoute {
     pub batches_from: Offset,
     /// The highest offset that the journals speak of.
     pub highest: Offset,
+    /// The longest that a call took, as far as checkpoint and journals tell.
+    pub slowest_call: Option<Duration>,
 }
 
 /// Reads checkpoints and journals. A route without checkpoint starts at its stream's start.
@@ -57,6 +60,7 @@ pub async fn recover(log: &dyn Log, state: &dyn StateStore, routes: &[RouteSpec]
                     from: checkpoint.offset,
                     settlements_from: checkpoint.settlements_from,
                     batches_from: checkpoint.batches_from,
+                    slowest_call: checkpoint.slowest_call_ms.map(Duration::from_millis),
                     ..RecoveredRoute::default()
                 }
             }
@@ -72,17 +76,18 @@ pub async fn recover(log: &dyn Log, state: &dyn StateStore, routes: &[RouteSpec]
     Ok(found)
 }
 
+/// Answers which batches are answered, and when they were (Unix milliseconds).
 async fn replay_settlements(
     log: &dyn Log,
     routes: &[RouteSpec],
     found: &mut Recovered,
     from: Offset,
-) -> Result<HashSet<BatchId>, EngineError> {
+) -> Result<HashMap<BatchId, i64>, EngineError> {
     let index = index_of(routes);
-    let mut answered = HashSet::new();
+    let mut answered = HashMap::new();
     let mut ranges: Vec<Vec<OffsetRange>> = vec![Vec::new(); routes.len()];
     each(log, &internal(SETTLEMENTS), from, |settlement: Settlement| {
-        answered.extend(settlement.batch);
+        answered.extend(settlement.batch.map(|batch| (batch, settlement.at_ms)));
         let Some(route) = index.get(&settlement.route).copied() else { return };
         let (spec, floor) = (&routes[route], found.routes[route].from);
         if spec.stream.stream != settlement.stream || spec.stream.partition != settlement.partition {
@@ -107,7 +112,7 @@ async fn replay_batches(
     routes: &[RouteSpec],
     found: &mut Recovered,
     from: Offset,
-    answered: &HashSet<BatchId>,
+    answered: &HashMap<BatchId, i64>,
 ) -> Result<(), EngineError> {
     let index = index_of(routes);
     let Recovered { routes: parts, next_batch, .. } = found;
@@ -119,8 +124,15 @@ async fn replay_batches(
         if let (true, Some(last)) = (same, intent.offsets.last()) {
             part.highest = part.highest.max(last.to);
         }
-        if same && !answered.contains(&intent.batch) && intent.offsets.iter().any(|range| range.to > part.from) {
-            part.unanswered.push((intent.batch, intent.at_ms, intent.offsets));
+        match answered.get(&intent.batch) {
+            Some(at_ms) => {
+                let took = Duration::from_millis(at_ms.saturating_sub(intent.at_ms).max(0) as u64);
+                part.slowest_call = part.slowest_call.max(Some(took));
+            }
+            None if same && intent.offsets.iter().any(|range| range.to > part.from) => {
+                part.unanswered.push((intent.batch, intent.at_ms, intent.offsets));
+            }
+            None => {}
         }
     })
     .await?;

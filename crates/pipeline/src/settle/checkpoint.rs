@@ -6,6 +6,7 @@
 use contract::{StateError, StateOp, StateStore};
 use model::{Offset, Partition, RouteId};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// The state store's space.
 pub const SPACE: &str = "checkpoint";
@@ -31,12 +32,30 @@ pub struct Checkpoint {
     pub fingerprints: u32,
     /// Unix milliseconds.
     pub at_ms: i64,
+    /// How long the target takes over a call, at most: what a restart waits for the calls of the process before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slowest_call_ms: Option<u64>,
 }
 
 impl Checkpoint {
     /// Makes a checkpoint of the newest layout.
     pub fn new(offset: Offset, settlements_from: Offset, batches_from: Offset, next_batch: u64, at_ms: i64) -> Self {
-        Self { format: FORMAT, offset, settlements_from, batches_from, next_batch, fingerprints: FINGERPRINTS, at_ms }
+        Self {
+            format: FORMAT,
+            offset,
+            settlements_from,
+            batches_from,
+            next_batch,
+            fingerprints: FINGERPRINTS,
+            at_ms,
+            slowest_call_ms: None,
+        }
+    }
+
+    /// With what was learned of the target's pace.
+    pub fn with_slowest_call(mut self, slowest: Option<Duration>) -> Self {
+        self.slowest_call_ms = slowest.map(|slowest| slowest.as_millis() as u64);
+        self
     }
 
     /// The key of a route's checkpoint.
@@ -93,5 +112,13 @@ mod tests {
         assert!(Checkpoint::decode(FROZEN.replace("\"format\":1", "\"format\":2").as_bytes()).is_err());
         assert!(Checkpoint::decode(&FROZEN.as_bytes()[..40]).is_err());
         assert!(Checkpoint::decode(FROZEN.replace("\"format\"", "\"later\":{},\"format\"").as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn slowest_call_comes_back() {
+        let checkpoint =
+            Checkpoint::new(Offset(1), Offset(2), Offset(3), 4, 5).with_slowest_call(Some(Duration::from_millis(5700)));
+        let StateOp::Put { value, .. } = checkpoint.put(&RouteId::from("orders"), Partition(0)) else { panic!() };
+        assert_eq!(Checkpoint::decode(&value), Ok(checkpoint));
     }
 }

@@ -133,6 +133,26 @@ async fn request_of_the_dead_process_is_not_overtaken() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn slow_target_is_given_the_time_that_its_calls_take() {
+    use std::time::Duration;
+    let world = World::new(vec![item()]).await;
+    // Calls take much longer than the configured grace of 20 ms, and the pipeline has seen it.
+    world.target.script(|_| Some(Fault::Late(Duration::from_secs(6))));
+    let first = world.append(&[write(7, 1)]).await;
+    world.run_through(first).await;
+    let end = world.append(&[write(1, 1), write(1, 2)]).await;
+    let mut run = world.start();
+    run.until(|status| status.routes[0].lanes[1].in_flight == 1).await;
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    run.life.end();
+    // The request goes on in the target: only the answer finds nobody.
+    let dead = run;
+    world.run_through(end).await;
+    assert_eq!(world.target.values("Item__c", "1"), [Some(1), Some(2)]);
+    dead.task.abort();
+}
+
+#[tokio::test(start_paused = true)]
 async fn row_without_external_id_whose_answer_is_lost_is_not_created_twice() {
     let mut route = item();
     route.operation = pipeline::spec::Operation::Create;
