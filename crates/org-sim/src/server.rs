@@ -59,10 +59,11 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Tells whoever works on Bulk jobs that a call may have brought some.
+    /// Tells whoever works on Bulk jobs that a call may have brought some, or ended some that held locks.
     fn wake(&self, ticket: &Ticket) {
         if ticket.plan.bulk.is_some() {
             self.woken.notify_one();
+            self.released.notify_waiters();
         }
     }
 }

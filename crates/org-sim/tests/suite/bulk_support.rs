@@ -48,10 +48,7 @@ impl World {
 
     /// Sends a request; a path without a leading slash is below the version.
     pub fn call(&mut self, method: &str, path: &str, content_type: &str, body: &[u8]) -> Answer {
-        let mut headers = HeaderMap::new();
-        headers.insert("authorization", format!("Bearer {}", self.token).parse().unwrap());
-        headers.insert("x-sfdc-session", self.token.parse().unwrap());
-        headers.insert("content-type", content_type.parse().unwrap());
+        let headers = self.headers(content_type);
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         let path =
             if path.starts_with('/') { path.to_owned() } else { format!("/services/data/v{}.0/{path}", self.version) };
@@ -59,6 +56,14 @@ impl World {
         let answer = self.org.apply(self.now_ms, &Request::new(&method, &path, query, &headers, body));
         let (status, headers) = (answer.status, answer.headers.clone());
         Answer { status, headers, body: String::from_utf8(answer.into_bytes().unwrap()).unwrap() }
+    }
+
+    pub fn headers(&self, content_type: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert("authorization", format!("Bearer {}", self.token).parse().unwrap());
+        headers.insert("x-sfdc-session", self.token.parse().unwrap());
+        headers.insert("content-type", content_type.parse().unwrap());
+        headers
     }
 
     pub fn json(&mut self, method: &str, path: &str, body: Value) -> Answer {

@@ -1,8 +1,11 @@
 //! Bulk jobs in the org's time: speed, locks, faults.
 
 use crate::bulk_support::{World, insert, rows, upsert};
-use crate::support::{config, org};
-use org_sim::{Api, BulkCall, Effect, FaultMatch, FaultRule, LatencyModel, OrgConfig, ServiceTime, When, Work};
+use crate::support::{config, org, org_with};
+use http::Method;
+use org_sim::{
+    Api, Begun, BulkCall, Effect, FaultMatch, FaultRule, LatencyModel, OrgConfig, Request, ServiceTime, When, Work,
+};
 use serde_json::{Value, json};
 
 fn slow(per_record_ms: f64) -> OrgConfig {
@@ -94,7 +97,7 @@ fn parallel_batches_contend_for_one_parent_and_sorted_ones_do_not() {
 }
 
 #[test]
-fn request_and_job_contend_for_the_same_rows() {
+fn two_jobs_contend_for_the_same_row() {
     let mut config = slow(10.0);
     config.row_locks.wait_ms = 100;
     config.bulk.lock_retries = 0;
@@ -107,6 +110,31 @@ fn request_and_job_contend_for_the_same_rows() {
     world.work_out();
     assert_eq!(world.files(&one)[0].len(), 200);
     assert!(world.files(&two)[1][0][1].starts_with("UNABLE_TO_LOCK_ROW"));
+}
+
+#[test]
+fn job_waits_for_the_lock_that_a_request_holds() {
+    let mut config = slow(1.0);
+    config.latency.collections = ServiceTime { base_ms: 3_000.0, per_record_ms: 0.0 };
+    let mut world = World::with(config);
+    start(&mut world, upsert(), &accounts(1));
+    world.work_out();
+    let body = json!({ "records": [{ "Code__c": "k0", "Name": "by request" }] }).to_string();
+    let headers = world.headers("application/json");
+    let path = "/services/data/v62.0/composite/sobjects/Account/Code__c";
+    let request = Request::new(&Method::PATCH, path, "", &headers, body.as_bytes());
+    let Begun::Go(mut ticket) = world.org.begin(world.now_ms, &request) else { panic!("the request is admitted") };
+    assert!(world.org.lock(&mut ticket));
+    let job = start(&mut world, upsert(), "Code__c,Name\nk0,by job\n");
+    let patience = world.now_ms + 10_000;
+    assert_eq!(world.work(), Work::At(patience));
+    world.now_ms += 3_000;
+    assert_eq!(world.work(), Work::At(patience));
+    assert_eq!(world.org.finish(world.now_ms, &ticket, &request).status, 200);
+    assert_eq!(world.work(), Work::At(world.now_ms + 1));
+    world.work_out();
+    assert_eq!(world.files(&job).map(|file| file.len()), [1, 0, 0]);
+    assert_eq!(world.org.records("Account")[0]["Name"], "by job");
 }
 
 fn on(bulk: Option<BulkCall>) -> FaultMatch {
@@ -218,5 +246,69 @@ async fn upload_whose_answer_is_lost_was_stored() {
     org.fault(FaultRule::new(on(Some(BulkCall::Results)), Effect::CutBody).times(1));
     let cut = client.call("GET", &format!("{path}/successfulResults")).send().await.unwrap();
     assert!(cut.bytes().await.is_err());
+    org.stop().await;
+}
+
+#[test]
+fn files_beyond_the_memory_that_is_granted_lie_on_disk_and_read_the_same() {
+    let run = |memory_bytes_max: usize| {
+        let mut config = config();
+        config.bulk.memory_bytes_max = memory_bytes_max;
+        let mut world = World::with(config);
+        let job = world.ingest(upsert(), &accounts(50_000));
+        let query = world.create(json!({ "operation": "query", "query": "SELECT Id, Name, Code__c FROM Account" }));
+        world.work();
+        let path = format!("{query}/results?maxRecords=30000");
+        let first = world.get(&path);
+        let locator = first.header("sforce-locator").to_owned();
+        let second = world.get(&format!("{path}&locator={locator}"));
+        let files = ["successfulResults", "failedResults", "unprocessedrecords"]
+            .map(|file| world.get(&format!("{job}/{file}")).body);
+        (files, first.body, second.body)
+    };
+    let (in_memory, on_disk) = (run(usize::MAX / 2), run(0));
+    assert!(in_memory == on_disk);
+    assert_eq!((rows(&on_disk.0[0]).len(), rows(&on_disk.1).len(), rows(&on_disk.2).len()), (50_000, 30_000, 20_000));
+}
+
+#[tokio::test]
+async fn upload_that_is_too_large_is_refused_and_the_job_stays_open() {
+    let mut config = config();
+    config.bulk.upload_base64_bytes_max = 4_000;
+    let (org, client) = org_with(config).await;
+    let (_, job) = client.send("POST", "jobs/ingest", upsert()).await;
+    let path = format!("jobs/ingest/{}", job["id"].as_str().unwrap());
+    let put = |bytes: usize| {
+        let text = format!("Code__c,Name\n{}", "x".repeat(bytes - 13));
+        client.call("PUT", &format!("{path}/batches")).header("content-type", "text/csv").body(text)
+    };
+    let refused = put(3_001).send().await.unwrap();
+    assert_eq!(refused.status(), 413);
+    assert_eq!(client.get(&path).await.1["state"], "Open");
+    assert_eq!(put(3_000).send().await.unwrap().status(), 201);
+    org.stop().await;
+}
+
+#[tokio::test]
+async fn clock_that_is_moved_wakes_the_work() {
+    let clock = org_sim::OrgClock::standing(crate::bulk_support::START);
+    let mut config = slow(1_000.0);
+    config.bulk.start_delay_ms = 3_600_000;
+    let org = org_sim::OrgSim::start_at(config, clock).await.unwrap();
+    let client = crate::support::Client::log_in(&org).await;
+    let (_, job) = client.send("POST", "jobs/ingest", upsert()).await;
+    let path = format!("jobs/ingest/{}", job["id"].as_str().unwrap());
+    let put = client.call("PUT", &format!("{path}/batches")).header("content-type", "text/csv").body(accounts(400));
+    assert_eq!(put.send().await.unwrap().status(), 201);
+    client.send("PATCH", &path, json!({ "state": "UploadComplete" })).await;
+    assert_eq!(client.get(&path).await.1["state"], "UploadComplete");
+    for (advance, state) in [(3_600_000, "InProgress"), (3_600_000, "JobComplete")] {
+        let (status, _) = client.send("POST", "/_sim/clock", json!({ "advance_ms": advance })).await;
+        assert_eq!(status, 200);
+        while client.get(&path).await.1["state"] != state {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert_eq!(org.count("Account"), 400);
     org.stop().await;
 }

@@ -164,7 +164,7 @@ fn perform(
 }
 
 fn may_be_nested(plan: &Plan) -> bool {
-    !matches!(plan.action, Action::Series | Action::Batch | Action::Graph | Action::Tree)
+    !matches!(plan.action, Action::Series | Action::Batch | Action::Graph | Action::Tree | Action::Bulk)
 }
 
 fn headers_of(json: Option<&Json<'_>>) -> HeaderMap {
