@@ -62,6 +62,8 @@ pub struct Unverified {
     pub text_is_trimmed: bool,
     /// Whether datetimes are kept to the second only, as audit times always are.
     pub datetimes_to_the_second: bool,
+    /// Whether children that a merge moves to another parent emit change events.
+    pub merge_tells_children: bool,
     /// Days that a deleted row can be brought back for.
     pub recycle_bin_days: i64,
     /// Whether each subrequest of a batch counts as an API call, rather than the batch as one.
@@ -79,6 +81,7 @@ impl Default for Unverified {
             jwt_expiry_max_s: 300,
             text_is_trimmed: false,
             datetimes_to_the_second: false,
+            merge_tells_children: true,
             recycle_bin_days: 15,
             batch_subrequests_count: true,
         }
@@ -289,6 +292,7 @@ impl<'a> Writer<'a> {
             (field.external_id && !row.cell(*number).is_null()).then(|| (&*field.name, row.cell(*number)))
         };
         let external_id = sent.first().and_then(key).or_else(|| object.checks.external_id.iter().find_map(key));
+        let untold = cause == Cause::Merge && op == HistoryOp::Update && !self.unverified.merge_tells_children;
         let sent: Vec<&str> = sent.iter().map(|number| name(*number)).collect();
         self.history.append(&Draft {
             at_ms: self.origin.now_ms,
@@ -303,7 +307,7 @@ impl<'a> Writer<'a> {
             sent: &sent,
             user: self.origin.user,
             version: self.origin.version,
-            told: told(op, object, row, old),
+            told: told(op, object, row, old).filter(|_| !untold),
             changes: &changes,
         });
     }
