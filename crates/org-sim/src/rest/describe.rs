@@ -39,7 +39,11 @@ pub fn object(org: &Org, plan: &Plan, request: &Request<'_>) -> Response {
     let mut body = summary(object, plan.version);
     body["fields"] = fields(org, object);
     body["childRelationships"] = children(org, object);
-    body["recordTypeInfos"] = json!([]);
+    set_all(&mut body, &OBJECT_ONLY_NULL, &J::Null);
+    set_all(&mut body, &["actionOverrides", "namedLayoutInfos", "recordTypeInfos"], &json!([]));
+    body["compactLayoutable"] = J::Bool(true);
+    body["sobjectDescribeOption"] = json!("FULL");
+    body["supportedScopes"] = json!([{ "label": format!("All {}", object.plural), "name": "everything" }]);
     Response::value(200, &body).with("last-modified", modified)
 }
 
@@ -53,7 +57,64 @@ fn find<'o>(org: &'o Org, plan: &Plan) -> Option<&'o Object> {
     Some(&org.store.table(table).object)
 }
 
+/// What a describe of an object tells of what this org has not got.
+const OBJECT_FALSE: [&str; 8] = [
+    "activateable",
+    "customSetting",
+    "deepCloneable",
+    "deprecatedAndHidden",
+    "feedEnabled",
+    "hasSubtypes",
+    "isInterface",
+    "isSubtype",
+];
+const OBJECT_NULL: [&str; 7] = [
+    "associateEntityType",
+    "associateParentEntity",
+    "defaultImplementation",
+    "extendedBy",
+    "extendsInterfaces",
+    "implementedBy",
+    "implementsInterfaces",
+];
+const OBJECT_ONLY_NULL: [&str; 4] = ["listviewable", "lookupLayoutable", "networkScopeFieldName", "searchLayoutable"];
+const FIELD_FALSE: [&str; 9] = [
+    "aiPredictionField",
+    "calculated",
+    "dependentPicklist",
+    "deprecatedAndHidden",
+    "displayLocationInDecimal",
+    "encrypted",
+    "formulaTreatNullNumberAsZero",
+    "htmlFormatted",
+    "writeRequiresMasterRead",
+];
+const FIELD_NULL: [&str; 8] = [
+    "calculatedFormula",
+    "controllerName",
+    "defaultValueFormula",
+    "filteredLookupInfo",
+    "inlineHelpText",
+    "mask",
+    "maskType",
+    "referenceTargetField",
+];
+
+/// Sets each of `names` to `value`.
+fn set_all(described: &mut J, names: &[&str], value: &J) {
+    for name in names {
+        described[*name] = value.clone();
+    }
+}
+
 fn summary(object: &Object, version: u32) -> J {
+    let mut described = known(object, version);
+    set_all(&mut described, &OBJECT_FALSE, &J::Bool(false));
+    set_all(&mut described, &OBJECT_NULL, &J::Null);
+    described
+}
+
+fn known(object: &Object, version: u32) -> J {
     let base = format!("/services/data/v{version}.0/sobjects/{}", object.name);
     json!({
         "name": &*object.name,
@@ -61,7 +122,7 @@ fn summary(object: &Object, version: u32) -> J {
         "labelPlural": object.plural,
         "keyPrefix": String::from_utf8_lossy(&object.prefix),
         "custom": object.custom(),
-        "customSetting": false,
+        "mruEnabled": object.queryable,
         "createable": object.createable,
         "updateable": object.updateable,
         "deletable": object.deletable,
@@ -83,6 +144,8 @@ fn fields(org: &Org, object: &Object) -> J {
     let seen = object.fields.iter().enumerate().filter(|(number, _)| access(*number) != FieldAccess::Hidden);
     let described = seen.map(|(number, schema)| {
         let mut described = field(schema);
+        set_all(&mut described, &FIELD_FALSE, &J::Bool(false));
+        set_all(&mut described, &FIELD_NULL, &J::Null);
         if access(number) == FieldAccess::ReadOnly {
             (described["createable"], described["updateable"]) = (J::Bool(false), J::Bool(false));
         }
@@ -119,8 +182,6 @@ fn field(field: &Field) -> J {
         "defaultValue": field.default.as_ref().map_or(J::Null, default_json),
         "createable": field.createable,
         "updateable": field.updateable,
-        "calculated": false,
-        "calculatedFormula": null,
         "autoNumber": field.auto_number.is_some(),
         "externalId": field.external_id,
         "idLookup": field.id_lookup || field.external_id,
@@ -141,8 +202,11 @@ fn field(field: &Field) -> J {
         "polymorphicForeignKey": field.reference.as_ref().is_some_and(|reference| reference.to.len() > 1),
         "compoundFieldName": field.compound.as_deref(),
         "extraTypeInfo": if field.long { json!("plaintextarea") } else { J::Null },
-        "encrypted": false,
-        "deprecatedAndHidden": false,
+        "aggregatable": field.filterable() && field.kind != Kind::Boolean,
+        "highScaleNumber": field.scale > 8,
+        "namePointing": field.reference.as_ref().is_some_and(|reference| reference.to.len() > 1),
+        "queryByDistance": field.kind == Kind::Address,
+        "searchPrefilterable": field.reference.is_some(),
         "permissionable": field.createable && !field.required,
     })
 }

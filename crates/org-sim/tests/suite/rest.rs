@@ -77,6 +77,13 @@ async fn describe_tells_fields_and_answers_304_until_a_field_is_added() {
     assert_eq!(field(&body, "Level__c")["picklistValues"][1]["value"], "Silver");
     assert_eq!(field(&body, "Name")["nillable"], false);
     assert_eq!(field(&body, "CreatedDate")["createable"], false);
+    // Typed clients want every key, also of what this org has not got.
+    for (key, value) in [("calculated", json!(false)), ("inlineHelpText", Value::Null), ("aggregatable", json!(true))] {
+        assert_eq!(field(&body, "Code__c").as_object().unwrap().get(key), Some(&value), "{key}");
+    }
+    for (key, value) in [("mergeable", json!(true)), ("searchLayoutable", Value::Null), ("hasSubtypes", json!(false))] {
+        assert_eq!(body.as_object().unwrap().get(key), Some(&value), "{key}");
+    }
     let again = || client.call("GET", "sobjects/Account/describe").header("if-modified-since", modified.clone()).send();
     assert_eq!(again().await.unwrap().status(), 304);
     org.advance_ms(5000);
