@@ -21,4 +21,5 @@ step tidy cargo xtask tidy
 step tests cargo test --locked --workspace --quiet
 step clients scripts/clients.sh
 step demo target/debug/penstock demo --seconds 8 --rate 200 --json
+step demo-realistic target/debug/penstock demo --seconds 6 --rate 40 --profile realistic --json
 step chaos cargo xtask chaos --kills 20 --seed 1 --json

@@ -4,7 +4,7 @@ mod control;
 mod seed;
 
 use crate::cli::OrgArgs;
-use crate::output::{Answer, Exit, Problem};
+use crate::output::{Answer, Exit, Problem, thousands};
 use crate::signals;
 use org_sim::{Edition, HistoryConfig, LatencyModel, ObjectsSpec, OrgConfig, OrgSim};
 use serde_json::json;
@@ -19,6 +19,7 @@ pub async fn run(args: &OrgArgs, as_json: bool) -> Answer {
         Ok(config) => config,
         Err(problem) => return Answer { exit: Exit::Usage, ..Answer::failed(problem) },
     };
+    let calls = thousands(config.daily_api_requests());
     let org = match OrgSim::start(config).await {
         Ok(org) => org,
         Err(error) => {
@@ -44,12 +45,16 @@ pub async fn run(args: &OrgArgs, as_json: bool) -> Answer {
         )
     } else {
         format!(
-            "A simulated Salesforce org listens at {url}\n\n  \
+            "A simulated Salesforce org listens at {url} ({edition}, {licences} licences: {calls} API requests a day)\n\n  \
              export SF_URL={url}\n  export SF_CLIENT_ID={id}\n  export SF_CLIENT_SECRET={secret}\n\n  \
-             username: {username}   password: {password}   (SOAP login and password flow; no security token)\n  \
-             token:    curl -d grant_type=client_credentials -d client_id={id} -d client_secret={secret} {url}/services/oauth2/token\n  \
-             history:  curl {url}/_sim/history\n  \
-             faults:   curl {url}/_sim/faults\n\nCtrl-C stops it; its records are in memory only.\n",
+             token        curl -d grant_type=client_credentials -d client_id={id} -d client_secret={secret} {url}/services/oauth2/token\n  \
+             user         {username}, password {password} (SOAP login and password flow; no security token)\n  \
+             Pub/Sub API  {address}, gRPC in plain text\n  \
+             steer it     penstock org --at {url} seed|fault|clock|limits|history|events|reset\n\n\
+             Ctrl-C stops it; its records are in memory only.\n",
+            address = org.address(),
+            edition = args.edition,
+            licences = args.licences,
             url = org.url(),
             id = credentials.client_id,
             secret = credentials.client_secret,
