@@ -7,6 +7,7 @@ use crate::history::write_page;
 use crate::ids::SfId;
 use crate::latency::LatencyModel;
 use crate::org::Org;
+use crate::rest::{VERSIONS, limits};
 use crate::schema::spec::ObjectsSpec;
 use crate::security;
 use crate::server::Shared;
@@ -77,11 +78,11 @@ fn route(shared: &Shared, request: &Request<'_>) -> Result<Response, SimError> {
             done()
         }
         ("POST", [what @ ("undelete" | "purge" | "merge")]) => org.recycle(now, what, request),
-        ("GET", ["limits"]) => Ok(Response::value(200, &org.limits.body(now))),
+        ("GET", ["limits"]) => Ok(Response::value(200, &limits::body(&mut org, *VERSIONS.end(), now))),
         ("POST", ["limits"]) => {
             let set: SetLimits = body(request)?;
             org.limits.set_requests(set.max, set.used, now);
-            Ok(Response::value(200, &org.limits.body(now)))
+            Ok(Response::value(200, &limits::body(&mut org, *VERSIONS.end(), now)))
         }
         ("GET" | "POST", ["field-security"]) => security::control(&mut org, request, now),
         ("GET", ["rules"]) => Ok(security::rules(&org)),

@@ -1,7 +1,7 @@
 //! The org's allocations: rolling counts that let no call too many through.
 
 use crate::bulk::ledger::Ledger;
-use crate::config::{Edition, OrgConfig};
+use crate::config::OrgConfig;
 use hashbrown::HashMap;
 use std::collections::VecDeque;
 
@@ -80,7 +80,6 @@ struct AppUse {
 /// The allocations.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    edition: Edition,
     requests_max: u64,
     requests: Rolling,
     apps: HashMap<String, AppUse>,
@@ -101,7 +100,6 @@ impl Limits {
             (app.name.clone(), AppUse { max: app.daily_api_requests_max, rolling: Rolling::default() })
         };
         Self {
-            edition: config.edition,
             requests_max: config.daily_api_requests(),
             requests: Rolling::default(),
             apps: config.apps.iter().map(app).collect(),
@@ -177,44 +175,19 @@ impl Limits {
         self.bulk.clear();
     }
 
-    /// The body of `/limits`.
-    pub fn body(&mut self, now_ms: i64) -> serde_json::Value {
-        let used = self.requests.used(now_ms);
-        let mut requests = row(self.requests_max, used);
-        for (name, app) in &mut self.apps {
-            let used = app.rolling.used(now_ms);
-            let max = app.max.unwrap_or(0);
-            requests[name] = row(max, used.min(max));
-        }
-        let (developer, unlimited) = (self.edition == Edition::Developer, self.edition == Edition::Unlimited);
-        let pick = |dev: u64, ent: u64, unl: u64| match (developer, unlimited) {
-            (true, _) => dev,
-            (_, true) => unl,
-            _ => ent,
-        };
-        let mut body = serde_json::json!({ "DailyApiRequests": requests });
-        for (name, max) in [
-            ("ConcurrentAsyncGetReportInstances", 200),
-            ("DailyAsyncApexExecutions", 250_000),
-            ("DailyDeliveredPlatformEvents", pick(10_000, 25_000, 50_000)),
-            ("DailyStandardVolumePlatformEvents", pick(10_000, 25_000, 50_000)),
-            ("DataStorageMB", pick(5, 10_240, 10_240)),
-            ("DurableStreamingApiConcurrentClients", pick(20, 1_000, 2_000)),
-            ("FileStorageMB", pick(20, 10_240, 10_240)),
-            ("HourlyPublishedPlatformEvents", pick(50_000, 250_000, 250_000)),
-            ("HourlyPublishedStandardVolumePlatformEvents", pick(1_000, 100_000, 100_000)),
-            ("MonthlyPlatformEvents", pick(300_000, 750_000, 1_500_000)),
-            ("StreamingApiConcurrentClients", pick(20, 1_000, 2_000)),
-        ] {
-            body[name] = row(max, 0);
-        }
-        self.bulk.write(&mut body, now_ms);
-        body
+    /// Daily API requests: the maximum, and what was used of it.
+    pub fn requests(&mut self, now_ms: i64) -> (u64, u64) {
+        (self.requests_max, self.requests.used(now_ms))
     }
-}
 
-fn row(max: u64, used: u64) -> serde_json::Value {
-    serde_json::json!({ "Max": max, "Remaining": max.saturating_sub(used) })
+    /// Daily API requests of each application: its name, its own maximum (0 without one) and what it used.
+    pub fn app_requests(&mut self, now_ms: i64) -> Vec<(String, u64, u64)> {
+        let figures =
+            |(name, app): (&String, &mut AppUse)| (name.clone(), app.max.unwrap_or(0), app.rolling.used(now_ms));
+        let mut apps: Vec<_> = self.apps.iter_mut().map(figures).collect();
+        apps.sort_unstable();
+        apps
+    }
 }
 
 #[cfg(test)]
@@ -269,6 +242,6 @@ mod tests {
         assert_eq!(limits.admit("penstock", 2, 0), Err(Refused::TotalRequests));
         assert_eq!(limits.admit("other", 3, 0), Ok(()));
         assert_eq!(limits.usage("penstock", 0), Usage { used: 2, max: 110_000, app: Some((1, 1, "penstock".into())) });
-        assert_eq!(limits.body(0)["DailyApiRequests"]["penstock"]["Remaining"], 0);
+        assert_eq!(limits.app_requests(0), [("penstock".to_owned(), 1, 1)]);
     }
 }

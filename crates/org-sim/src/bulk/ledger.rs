@@ -2,7 +2,6 @@
 
 use super::config::BulkConfig;
 use crate::limits::Rolling;
-use serde_json::{Value, json};
 
 const MEGABYTE: u64 = 1_000_000;
 
@@ -78,25 +77,13 @@ impl Ledger {
         (self.batches, self.query_jobs, self.result_bytes) = Default::default();
     }
 
-    /// Writes the rows of `/limits`.
-    pub fn write(&mut self, body: &mut Value, now_ms: i64) {
+    /// The rows of `/limits`: name, maximum, and what was used of it.
+    pub fn figures(&mut self, now_ms: i64) -> [(&'static str, u64, u64); 3] {
         let result_mb = self.result_bytes.used(now_ms).div_ceil(MEGABYTE);
-        for (name, max, used) in [
+        [
             ("DailyBulkApiBatches", self.batches_max, self.batches.used(now_ms)),
             ("DailyBulkV2QueryJobs", self.query_jobs_max, self.query_jobs.used(now_ms)),
             ("DailyBulkV2QueryFileStorageMB", self.result_mb_max, result_mb),
-        ] {
-            body[name] = json!({ "Max": max, "Remaining": max.saturating_sub(used) });
-        }
+        ]
     }
-}
-
-/// `/limits` as a version names its rows: up to 48.0 batches were called requests.
-pub fn for_version(mut body: Value, version: u32) -> Value {
-    if let (Some(body), true) = (body.as_object_mut(), version <= 48)
-        && let Some(row) = body.remove("DailyBulkApiBatches")
-    {
-        body.insert("DailyBulkApiRequests".into(), row);
-    }
-    body
 }

@@ -3,6 +3,7 @@
 mod collections;
 mod composite;
 mod describe;
+pub mod limits;
 pub mod related;
 mod replication;
 mod single;
@@ -347,9 +348,7 @@ fn call(org: &mut Org, now_ms: i64, ticket: &Ticket, request: &Request<'_>) -> R
     }
     match plan.action {
         Action::Resources => resources(org, &ticket.caller, plan.version, request),
-        Action::Limits => {
-            Response::value(200, &crate::bulk::ledger::for_version(org.limits.body(now_ms), plan.version))
-        }
+        Action::Limits => Response::value(200, &limits::body(org, plan.version, now_ms)),
         Action::DescribeGlobal => describe::global(org, plan.version, request),
         Action::ObjectInfo => describe::info(org, plan),
         Action::Describe => describe::object(org, plan, request),
@@ -386,7 +385,7 @@ pub fn versions() -> Response {
 
 fn resources(org: &Org, caller: &Caller, version: u32, request: &Request<'_>) -> Response {
     let path = |name: &str| format!("/services/data/v{version}.0/{name}");
-    let names = ["sobjects", "query", "queryAll", "limits", "composite", "recent"];
+    let names = ["sobjects", "query", "queryAll", "limits", "composite", "jobs", "recent"];
     let mut list: serde_json::Map<String, serde_json::Value> =
         names.iter().map(|name| ((*name).to_owned(), path(name).into())).collect();
     let base = org.own_address(request);

@@ -14,6 +14,7 @@ mod composite;
 mod events;
 mod faults;
 mod guards;
+mod limits;
 mod model;
 mod oauth;
 mod properties;
