@@ -9,17 +9,34 @@ suite=$PWD/crates/org-sim/clients
 home=$PWD/target/clients
 program=${PENSTOCK:-target/debug/penstock}
 
+# True when both registries answer: then a failed installation is a failure, otherwise a machine without the internet.
+reachable() {
+  python3 - <<'P' 2>/dev/null
+import urllib.request
+for url in ("https://pypi.org/simple/simple-salesforce/", "https://registry.npmjs.org/jsforce"):
+    urllib.request.urlopen(url, timeout=20).close()
+P
+}
+
+fetch() {
+  python3 -m venv "$home/python" &&
+    "$home/python/bin/pip" install --quiet --disable-pip-version-check --requirement "$suite/requirements.txt" &&
+    cp "$suite/package.json" "$suite/package-lock.json" "$home/" &&
+    (cd "$home" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error)
+}
+
 install() {
   local wanted
   wanted=$(cat "$suite/requirements.txt" "$suite/package-lock.json" | sha256sum)
   [ -e "$home/installed" ] && [ "$(cat "$home/installed")" = "$wanted" ] && return
-  echo "clients: installing simple-salesforce and jsforce below target/clients"
+  echo "clients: installing below target/clients what requirements.txt and package-lock.json name"
   rm -rf "$home"
   mkdir -p "$home"
-  python3 -m venv "$home/python"
-  "$home/python/bin/pip" install --quiet --disable-pip-version-check --requirement "$suite/requirements.txt"
-  cp "$suite/package.json" "$suite/package-lock.json" "$home/"
-  (cd "$home" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error)
+  if ! fetch; then
+    reachable && { echo "clients: the installation failed" >&2; exit 1; }
+    echo "clients: SKIPPED: pypi.org or registry.npmjs.org cannot be reached from here" >&2
+    exit 0
+  fi
   echo "$wanted" >"$home/installed"
 }
 
@@ -43,6 +60,9 @@ run() {
 case ${1:-all} in
   install) install ;;
   run) run ;;
-  all) install && run ;;
+  all)
+    install
+    run
+    ;;
   *) echo "usage: clients.sh [install|run]" >&2; exit 2 ;;
 esac
