@@ -109,6 +109,7 @@ impl Org {
         for mut spec in std::iter::once(config.objects.clone()).chain(added) {
             stored.iter_mut().for_each(|stored| stored.keep_prefixes(&mut spec));
             objects = build::extend(&objects, &spec, now_ms)?;
+            events::channel::check_platform(&objects, config.edition)?;
             channels.add(&spec.channels.0, &objects, &config.events)?;
         }
         let mut store = Store::new(objects, config.unverified.deleted_rows_hold_unique_values);
@@ -293,6 +294,7 @@ impl Org {
         let objects = build::extend(&known, spec, now_ms)?;
         let count = objects.len();
         let mut channels = self.channels.clone();
+        events::channel::check_platform(&objects, self.config.edition)?;
         channels.add(&spec.channels.0, &objects, &self.config.events)?;
         self.history.feed.select(channels.selected());
         self.channels = channels;

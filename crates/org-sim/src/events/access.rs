@@ -187,6 +187,7 @@ impl Org {
             at_ms: now_ms,
         };
         let replay = self.bus.put(fresh, now_ms);
+        self.store.note_replay(replay);
         self.history.feed.arrived.notify_waiters();
         Ok(replay)
     }

@@ -11,8 +11,9 @@
 use super::config::{ChannelSpec, EventsConfig};
 use super::filter::Filter;
 use super::schema::change_event_name;
+use crate::config::Edition;
 use crate::error::SimError;
-use crate::schema::Object;
+use crate::schema::{Kind, Object};
 use hashbrown::HashSet;
 use std::sync::Arc;
 
@@ -44,6 +45,33 @@ pub struct Channel {
     /// Whether its members are platform events.
     pub platform: bool,
     pub members: Vec<Member>,
+}
+
+/// Checks the platform events among the objects: how many there are, and the types of their fields.
+///
+/// # Errors
+/// `SimError::Definition`.
+pub fn check_platform(objects: &[Object], edition: Edition) -> Result<(), SimError> {
+    let max = match edition {
+        Edition::Developer => 5,
+        Edition::Enterprise => 50,
+        Edition::Unlimited => 100,
+    };
+    let events = || objects.iter().filter(|object| object.is_event());
+    if events().count() > max {
+        return Err(SimError::definition("objects", format!("more than {max} platform events")));
+    }
+    for object in events() {
+        for field in object.fields.iter().filter(|field| field.custom()) {
+            let kind = match field.kind {
+                Kind::Boolean | Kind::Date | Kind::Datetime | Kind::Double | Kind::Text | Kind::TextArea => continue,
+                kind => kind.word(),
+            };
+            let place = format!("{}.{}", object.name, field.name);
+            return Err(SimError::definition(place, format!("a platform event has no field of type {kind}")));
+        }
+    }
+    Ok(())
 }
 
 /// What a subscription is about.
@@ -236,6 +264,20 @@ mod tests {
             assert_eq!(found.is_some(), there, "{name}");
         }
         assert_eq!(channels.selected().len(), 3);
+    }
+
+    #[test]
+    fn platform_events_have_few_types_and_are_few_in_a_developer_org() {
+        let built = |yaml: &str| {
+            let base = build::extend(&[], &build::standard()?, 0)?;
+            let objects = build::extend(&base, &build::parse_yaml(yaml, "test")?, 1)?;
+            check_platform(&objects, Edition::Developer)
+        };
+        built("objects: {A__e: {fields: {T__c: {type: long_text_area}, N__c: {type: number}}}}").unwrap();
+        let error = built("objects: {A__e: {fields: {T__c: {type: email}}}}").unwrap_err().to_string();
+        assert!(error.contains("A__e.T__c"), "{error}");
+        built("objects: {A__e: {}, B__e: {}, C__e: {}, D__e: {}, E__e: {}}").unwrap();
+        assert!(built("objects: {A__e: {}, B__e: {}, C__e: {}, D__e: {}, E__e: {}, F__e: {}}").is_err());
     }
 
     #[test]

@@ -620,3 +620,44 @@ async fn late_event_comes_after_those_of_later_commits() {
     assert_eq!(names(), ["second", "first"]);
     org.stop().await;
 }
+
+#[tokio::test]
+async fn bulk_rows_tell_their_changes_by_chunks_and_may_be_platform_events() {
+    let (org, client) = org_with(config()).await;
+    for (object, csv) in
+        [("Account", "Name\nfrom bulk 1\nfrom bulk 2\n"), ("Shipped__e", "Order__c,Total__c\nB-1,2.5\n")]
+    {
+        let spec = json!({ "object": object, "operation": "insert", "lineEnding": "LF" });
+        let (_, job) = client.send("POST", "jobs/ingest", spec).await;
+        let path = format!("jobs/ingest/{}", job["id"].as_str().unwrap());
+        let upload = client.call("PUT", &format!("{path}/batches")).header("content-type", "text/csv").body(csv);
+        assert_eq!(upload.send().await.unwrap().status(), 201);
+        client.send("PATCH", &path, json!({ "state": "UploadComplete" })).await;
+        loop {
+            let (_, job) = client.get(&path).await;
+            assert_ne!(job["state"], "Failed", "{job}");
+            if job["state"] == "JobComplete" {
+                assert_eq!(job["numberRecordsFailed"], 0, "{job}");
+                break;
+            }
+            org.advance_ms(1000);
+        }
+    }
+    let seen: Vec<Seen> = org.events("/data/ChangeEvents", 0).unwrap().iter().map(see).collect();
+    assert_eq!(seen.len(), 2);
+    assert_eq!(seen[0].header["changeOrigin"], "com/salesforce/api/bulkapi/62.0");
+    assert_eq!(seen[0].header["transactionKey"], seen[1].header["transactionKey"]);
+    let shipped = org.events("/event/Shipped__e", 0).unwrap();
+    assert_eq!(decode(&shipped[0].schema, &shipped[0].payload)["Order__c"], "B-1");
+    org.stop().await;
+}
+
+#[tokio::test]
+async fn limits_count_publications_and_deliveries() {
+    let (org, client) = org_with(config()).await;
+    client.send("POST", "sobjects/Shipped__e", json!({ "Order__c": "A" })).await;
+    let (_, limits) = client.get("limits").await;
+    assert_eq!(limits["HourlyPublishedPlatformEvents"], json!({ "Max": 250_000, "Remaining": 249_999 }));
+    assert_eq!(limits["DailyDeliveredPlatformEvents"], json!({ "Max": 25_000, "Remaining": 25_000 }));
+    org.stop().await;
+}
