@@ -307,7 +307,7 @@ impl<'a> Writer<'a> {
             sent: &sent,
             user: self.origin.user,
             version: self.origin.version,
-            told: told(op, object, row, old).filter(|_| !untold),
+            told: told(op, cause, object, row, old).filter(|_| !untold),
             changes: &changes,
         });
     }

@@ -180,8 +180,8 @@ impl EventDraft {
 
 fn draft(feed: &Feed, whole: &Whole<'_>) -> EventDraft {
     let touch = whole.last;
-    let object = &feed.objects[touch.object];
     let schema = &touch.schema;
+    let object = &*schema.object;
     let mut draft = EventDraft::new(schema.clone(), whole.change);
     draft.sequence = whole.first.sequence;
     draft.records.push(touch.id);

@@ -26,6 +26,10 @@ pub struct EventsConfig {
     pub merge: bool,
     /// Whether changed long text comes as a diff.
     pub diffs: bool,
+    /// Whether rows tell a lookup that their parent's deletion cleared or its undelete set again.
+    pub tell_cleared_lookups: bool,
+    /// Whether a live row that is deleted for good tells a delete. Salesforce's documents say that hard deletes are silent.
+    pub tell_hard_deletes: bool,
     /// Milliseconds between the answers without events of a subscription that waits; Salesforce promises 270 s at most.
     pub keepalive_ms: u64,
     /// Milliseconds in which a subscriber that has got all it asked for must ask for more.
@@ -52,6 +56,8 @@ impl Default for EventsConfig {
             event_bytes_max: 1_000_000,
             merge: true,
             diffs: true,
+            tell_cleared_lookups: true,
+            tell_hard_deletes: false,
             keepalive_ms: 60_000,
             credit_ms: 60_000,
             publish_idle_ms: 70_000,

@@ -13,10 +13,11 @@
 use super::change;
 use super::config::EventsConfig;
 use super::schema::{ChangeType, EventSchema};
+use crate::dml::Cause;
 use crate::history::HistoryOp;
 use crate::ids::SfId;
 use crate::schema::Object;
-use crate::store::Row;
+use crate::store::{Row, RowState};
 use bytes::Bytes;
 use hashbrown::{HashMap, HashSet};
 use std::sync::Arc;
@@ -49,7 +50,6 @@ impl Source {
 #[derive(Debug)]
 pub(super) struct Touch {
     pub schema: Arc<EventSchema>,
-    pub object: usize,
     pub id: SfId,
     pub change: ChangeType,
     /// From 1, over all changes of the transaction.
@@ -90,18 +90,41 @@ pub struct Told<'a> {
     pub row: &'a Row,
     pub old: Option<&'a Row>,
     pub change: ChangeType,
+    pub kind: Kind,
 }
 
-/// What of a change is told; none for a purge, of which Salesforce tells nothing.
-pub fn told<'a>(op: HistoryOp, object: &'a Object, row: &'a Row, old: Option<&'a Row>) -> Option<Told<'a>> {
+/// Whether it is certain that Salesforce tells a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Usual,
+    /// A row whose parent went or came back.
+    Cleared,
+    /// A live row that was deleted for good.
+    HardDelete,
+}
+
+/// What of a change is told; none for the end of a row in the recycle bin.
+pub fn told<'a>(
+    op: HistoryOp,
+    cause: Cause,
+    object: &'a Object,
+    row: &'a Row,
+    old: Option<&'a Row>,
+) -> Option<Told<'a>> {
     let change = match op {
         HistoryOp::Create => ChangeType::Create,
         HistoryOp::Update => ChangeType::Update,
         HistoryOp::Delete => ChangeType::Delete,
         HistoryOp::Undelete => ChangeType::Undelete,
+        HistoryOp::Purge if old.is_some_and(|old| old.state == RowState::Live) => ChangeType::Delete,
         HistoryOp::Purge => return None,
     };
-    Some(Told { object, row, old, change })
+    let kind = match (op, cause) {
+        (HistoryOp::Purge, _) => Kind::HardDelete,
+        (HistoryOp::Update, Cause::Lookup) => Kind::Cleared,
+        _ => Kind::Usual,
+    };
+    Some(Told { object, row, old, change, kind })
 }
 
 /// The feed of an org.
@@ -111,8 +134,6 @@ pub struct Feed {
     selected: HashSet<Arc<str>>,
     current: HashMap<Arc<str>, Arc<EventSchema>>,
     by_id: HashMap<Arc<str>, Arc<EventSchema>>,
-    /// Objects of the changes in `pending`, as they were.
-    pub(super) objects: Vec<Object>,
     pub(super) pending: Vec<Touch>,
     pub(super) overflowed: Vec<Arc<EventSchema>>,
     published: Vec<Fresh>,
@@ -146,7 +167,8 @@ impl Feed {
             return known.clone();
         }
         let schema = Arc::new(EventSchema::new(object));
-        let schema = self.by_id.entry(schema.id.clone()).or_insert(schema).clone();
+        // The newest of one id, so that it fits next time.
+        self.by_id.insert(schema.id.clone(), schema.clone());
         self.current.insert(object.name.clone(), schema.clone());
         schema
     }
@@ -159,7 +181,12 @@ impl Feed {
     /// Takes a change; it is told once the transaction is committed.
     pub fn tell(&mut self, source: impl FnOnce() -> Source, told: &Told<'_>) {
         self.sequence += 1;
-        if !self.selected.contains(&told.object.name) {
+        let silent = match told.kind {
+            Kind::Usual => false,
+            Kind::Cleared => !self.config.tell_cleared_lookups,
+            Kind::HardDelete => !self.config.tell_hard_deletes,
+        };
+        if silent || !self.selected.contains(&told.object.name) {
             return;
         }
         self.source.get_or_insert_with(source);
@@ -176,16 +203,8 @@ impl Feed {
             }
             return;
         }
-        let object = match self.objects.iter().position(|known| known.name == told.object.name) {
-            Some(at) => at,
-            None => {
-                self.objects.push(told.object.clone());
-                self.objects.len() - 1
-            }
-        };
         let touch = Touch {
             schema,
-            object,
             id: told.row.id,
             change: told.change,
             sequence: self.sequence,
@@ -241,7 +260,6 @@ impl Feed {
             let events = change::events(self, &source);
             self.pending.clear();
             self.overflowed.clear();
-            self.objects.clear();
             self.put(events);
         }
         if !self.published.is_empty() {
@@ -280,7 +298,6 @@ impl Feed {
     /// Forgets everything but what is selected and the schemas.
     pub fn clear(&mut self) {
         self.rollback(FeedMark::default());
-        self.objects.clear();
         self.outbox.clear();
     }
 }

@@ -148,7 +148,8 @@ pub struct EventSchema {
     pub origins: Vec<Origin>,
     /// Where each field of the object is in the event: position, and position in the compound.
     places: Vec<Option<(u16, Option<u16>)>>,
-    object_changed_ms: i64,
+    /// The object as it was when the schema was worked out.
+    pub object: Arc<Object>,
 }
 
 impl EventSchema {
@@ -179,13 +180,13 @@ impl EventSchema {
             kind,
             origins,
             places,
-            object_changed_ms: object.changed_ms,
+            object: Arc::new(object.clone()),
         }
     }
 
     /// True when the object is as it was when the schema was worked out.
     pub fn fits(&self, object: &Object) -> bool {
-        self.places.len() == object.fields.len() && self.object_changed_ms == object.changed_ms
+        self.places.len() == object.fields.len() && self.object.changed_ms == object.changed_ms
     }
 
     /// Where a field of the object is in the event; none for one that events leave out.

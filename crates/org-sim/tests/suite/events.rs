@@ -661,3 +661,23 @@ async fn limits_count_publications_and_deliveries() {
     assert_eq!(limits["DailyDeliveredPlatformEvents"], json!({ "Max": 25_000, "Remaining": 25_000 }));
     org.stop().await;
 }
+
+#[tokio::test]
+async fn hard_deletes_and_cleared_lookups_are_told_as_the_settings_say() {
+    for told in [false, true] {
+        let events = EventsConfig { tell_hard_deletes: told, tell_cleared_lookups: told, ..EventsConfig::default() };
+        let (org, client) = org_with(OrgConfig { events, ..config() }).await;
+        let parent = create(&client, json!({ "Name": "parent" })).await;
+        let child = create(&client, json!({ "Name": "child", "ParentId": parent })).await;
+        let after = org.events("/data/ChangeEvents", 0).unwrap()[1].replay;
+        client.send("DELETE", &format!("sobjects/Account/{parent}"), Value::Null).await;
+        client.send("POST", "/_sim/purge", json!({ "ids": [parent] })).await;
+        client.send("POST", "/_sim/purge", json!({ "ids": [child], "hard": true })).await;
+        let seen = org.events("/data/ChangeEvents", after).unwrap();
+        let seen: Vec<_> = seen.iter().map(see).map(|event| (event.change, event.ids[0] == child)).collect();
+        let all =
+            [("UPDATE", true), ("DELETE", false), ("DELETE", true)].map(|(change, child)| (change.to_owned(), child));
+        assert_eq!(seen, if told { &all[..] } else { &all[1..2] });
+        org.stop().await;
+    }
+}
