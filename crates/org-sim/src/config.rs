@@ -151,6 +151,8 @@ pub struct OrgConfig {
     pub objects: ObjectsSpec,
     /// Fields that users cannot see or cannot write.
     pub field_security: Vec<FieldSecurity>,
+    /// Whether a create may set `CreatedDate`, `CreatedById`, `LastModifiedDate` and `LastModifiedById`.
+    pub audit_fields_writable: bool,
     pub latency: LatencyModel,
     pub row_locks: RowLocks,
     pub bulk: BulkConfig,
@@ -183,6 +185,7 @@ impl Default for OrgConfig {
             }],
             objects: ObjectsSpec::default(),
             field_security: Vec::new(),
+            audit_fields_writable: false,
             latency: LatencyModel::default(),
             row_locks: RowLocks::default(),
             bulk: BulkConfig::default(),

@@ -148,6 +148,8 @@ pub enum Effect {
         #[serde(default)]
         when: When,
     },
+    /// Rows carry the times of a transaction that began so long before they can be seen.
+    LateCommit { ms: u64 },
     /// The connection is closed without an answer.
     Cut {
         #[serde(default)]
@@ -295,6 +297,8 @@ pub struct Decided {
     pub lose: bool,
     pub duplicate: bool,
     pub late_ms: u64,
+    /// How long before its end the transaction began.
+    pub began_before_ms: u64,
     pub gap: bool,
     /// Code, status and message.
     pub grpc: Option<(String, Option<i32>, String)>,
@@ -470,6 +474,7 @@ fn apply(decided: &mut Decided, rule: &FaultRule, seen: &Seen<'_>, dice: &dyn Fn
         Effect::Html503 => decided.refuse = Some(Refusal::Html503),
         Effect::Hang { ms, when: When::Before } => decided.hang_before_ms += ms,
         Effect::Hang { ms, when: When::After } => decided.hang_after_ms += ms,
+        Effect::LateCommit { ms } => decided.began_before_ms += ms,
         Effect::Cut { when: When::Before } => decided.cut_before = true,
         Effect::Cut { when: When::After } => decided.cut_after = true,
         Effect::CutBody => decided.cut_body = true,

@@ -113,6 +113,7 @@ impl Org {
             channels.add(&spec.channels.0, &objects, &config.events)?;
         }
         let mut store = Store::new(objects, config.unverified.deleted_rows_hold_unique_values);
+        store.access.sets_audit_fields = config.audit_fields_writable;
         let mut history = History::new(config.history.memory_bytes_max, config.history.file.as_deref())?;
         history.feed = Feed::new(config.events.clone());
         history.feed.select(channels.selected());
@@ -249,7 +250,7 @@ impl Org {
             version: ticket.plan.version,
             client: ticket.client.as_deref(),
         };
-        self.writer_as(origin, undoable)
+        self.writer_as(origin, undoable).begun_before(ticket.decided.began_before_ms)
     }
 
     /// Begins a transaction for whoever.

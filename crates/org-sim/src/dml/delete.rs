@@ -1,6 +1,5 @@
 //! Deleting a row, and what becomes of the rows that point to it.
 
-use super::write::seconds;
 use super::{Cause, RowError, Undo, Writer};
 use crate::history::HistoryOp;
 use crate::ids::SfId;
@@ -78,7 +77,7 @@ impl Writer<'_> {
 
     fn put_into_bin(&mut self, root: (usize, u32), plan: Plan) {
         self.clear(&plan.clear);
-        let now = seconds(self.origin.now_ms);
+        let now = self.stamp();
         for (table, slot) in &plan.delete {
             let Some(mut row) = self.store.table(*table).row(*slot).cloned() else { continue };
             row.state = RowState::Deleted;
@@ -93,7 +92,7 @@ impl Writer<'_> {
 
     /// Puts one row, whose children are elsewhere by now, into the recycle bin.
     pub(super) fn put_merged_into_bin(&mut self, table: usize, slot: u32, mut row: Row) {
-        let now = seconds(self.origin.now_ms);
+        let now = self.stamp();
         row.state = RowState::Deleted;
         (row.modified_ms, row.modstamp_ms, row.modified_by) = (now, now, self.origin.user);
         self.replace_for(Cause::Merge, table, slot, row, HistoryOp::Delete, &[]);
@@ -108,7 +107,7 @@ impl Writer<'_> {
     }
 
     fn clear(&mut self, lookups: &[Cleared]) {
-        let now = seconds(self.origin.now_ms);
+        let now = self.stamp();
         for lookup in lookups {
             let Some(mut row) = self.store.table(lookup.table).row(lookup.slot).cloned() else { continue };
             row.set(lookup.field, Value::Null);
@@ -124,7 +123,7 @@ impl Writer<'_> {
             gone.state = RowState::Gone;
             // Kept for the list of deleted rows: when it was deleted.
             gone.modstamp_ms = match old.state {
-                RowState::Live => seconds(self.origin.now_ms),
+                RowState::Live => self.stamp(),
                 _ => old.modstamp_ms,
             };
             let cause = if at + 1 == rows.len() { cause } else { Cause::Cascade };

@@ -174,6 +174,8 @@ pub struct Writer<'a> {
     /// None when the transaction will not be taken back.
     undo: Option<Vec<Undo>>,
     whole: Option<&'a mut Whole>,
+    /// How long ago the transaction began, by the times that it gives to rows.
+    began_before_ms: i64,
 }
 
 impl<'a> Writer<'a> {
@@ -187,7 +189,28 @@ impl<'a> Writer<'a> {
     ) -> Self {
         let mark = history.mark();
         store.access.act_as(origin.user);
-        Self { store, history, unverified, origin, mark, undo: undoable.then(Vec::new), whole: None }
+        Self {
+            store,
+            history,
+            unverified,
+            origin,
+            mark,
+            undo: undoable.then(Vec::new),
+            whole: None,
+            began_before_ms: 0,
+        }
+    }
+
+    /// Lets rows carry the times of a transaction that began `ms` ago: they become visible late.
+    #[must_use]
+    pub fn begun_before(mut self, ms: u64) -> Self {
+        self.began_before_ms = i64::try_from(ms).unwrap_or(i64::MAX / 2);
+        self
+    }
+
+    /// The time that changed rows get, to the second.
+    fn stamp(&self) -> i64 {
+        write::seconds(self.origin.now_ms.saturating_sub(self.began_before_ms))
     }
 
     /// Makes this a part of a larger transaction, if there is one: `commit` then hands over what it takes to undo it.

@@ -48,7 +48,8 @@ impl Writer<'_> {
                 continue;
             }
             let field = &object.fields[usize::from(number)];
-            let writable = if intent == Intent::Create { field.createable } else { field.updateable };
+            let audit = self.store.access.sets_audit_fields && field.is_audit();
+            let writable = if intent == Intent::Create { field.createable || audit } else { field.updateable };
             if !writable || self.store.access.of(table, number) != FieldAccess::Editable {
                 read_only.push(field.name.to_string());
                 continue;

@@ -1,7 +1,7 @@
 //! Bringing rows back from the recycle bin, and merging rows into one.
 
 use super::resolve::Members;
-use super::write::{check_unique, seconds};
+use super::write::check_unique;
 use super::{Cause, RowError, Undo, Writer};
 use crate::history::HistoryOp;
 use crate::ids::SfId;
@@ -45,7 +45,7 @@ impl Writer<'_> {
             let Some(row) = self.store.table(*table).row(*slot) else { continue };
             rows.push((*table, *slot, self.restored(*table, row, &returning)?));
         }
-        let now = seconds(self.origin.now_ms);
+        let now = self.stamp();
         for (at, (table, slot, row)) in rows.into_iter().enumerate() {
             let cause = if at == 0 { Cause::Request } else { Cause::Cascade };
             self.replace_for(cause, table, slot, row, HistoryOp::Undelete, &[]);
@@ -70,7 +70,7 @@ impl Writer<'_> {
     /// The row as it comes back; `returning` are the rows that come back with it.
     fn restored(&self, table: usize, row: &Row, returning: &HashSet<SfId>) -> Result<Row, RowError> {
         let object = &self.store.table(table).object;
-        let now = seconds(self.origin.now_ms);
+        let now = self.stamp();
         let mut row = row.clone();
         row.state = RowState::Live;
         (row.modified_ms, row.modstamp_ms, row.modified_by) = (now, now, self.origin.user);
@@ -145,7 +145,7 @@ impl Writer<'_> {
 
     /// Lets every live row that points to a loser point to the winner.
     fn reparent(&mut self, table: usize, winner: SfId, losers: &[SfId]) -> Vec<SfId> {
-        let now = seconds(self.origin.now_ms);
+        let now = self.stamp();
         let mut moved = Vec::new();
         for (child_table, field) in self.store.child_fields(table).iter().copied() {
             for loser in losers {

@@ -6,7 +6,7 @@ use crate::history::HistoryOp;
 use crate::ids::SfId;
 use crate::json::Json;
 use crate::schema::rules::Rule;
-use crate::schema::{Kind, Object};
+use crate::schema::{Kind, Object, Storage};
 use crate::store::{Row, RowState, Table};
 use crate::value::Value;
 
@@ -125,11 +125,12 @@ impl Writer<'_> {
         let cells: Cells = key.into_iter().chain(cells).collect();
         let sent: Vec<u16> = cells.iter().map(|(field, _)| *field).collect();
         let id = self.store.table(table).next_id();
-        let mut row = Row::new(id, self.origin.user, seconds(self.origin.now_ms));
+        let mut row = Row::new(id, self.origin.user, self.stamp());
         row.modstamp_ms = row.created_ms;
         for (field, value) in cells {
-            row.set(field, value);
+            set_new(object, &mut row, field, value);
         }
+        self.check_audit(&row)?;
         self.fill_defaults(object, &mut row);
         check_required(object, &row, None)?;
         self.check_rules(object, &row, None)?;
@@ -142,6 +143,21 @@ impl Writer<'_> {
         let slot = self.insert(table, row);
         self.record(Cause::Request, table, slot, HistoryOp::Create, &sent, None);
         Ok(id)
+    }
+
+    /// Refuses audit times that cannot have been.
+    fn check_audit(&self, row: &Row) -> Result<(), RowError> {
+        let now = self.origin.now_ms;
+        for (field, wrong) in [
+            ("CreatedDate", row.created_ms > now),
+            ("LastModifiedDate", row.modified_ms > now || row.modified_ms < row.created_ms),
+        ] {
+            if wrong {
+                let message = format!("{field}: an audit time lies in the past, and the creation before any change");
+                return Err(RowError::on("FIELD_INTEGRITY_EXCEPTION", message, field));
+            }
+        }
+        Ok(())
     }
 
     /// Refuses a row that breaks a validation rule; the first one that it breaks is told.
@@ -230,11 +246,25 @@ impl Writer<'_> {
         check_required(object, &row, old)?;
         self.check_rules(object, &row, old)?;
         check_unique(self.store.table(table), &row, Some(slot))?;
-        row.modified_ms = seconds(self.origin.now_ms);
+        row.modified_ms = self.stamp();
         row.modstamp_ms = row.modified_ms;
         row.modified_by = self.origin.user;
         row.shrink();
         Ok((row, sent))
+    }
+}
+
+/// Sets what a create gives: a cell, or an audit field. A null leaves an audit field as it is.
+fn set_new(object: &Object, row: &mut Row, field: u16, value: Value) {
+    match (object.fields[usize::from(field)].storage, value) {
+        (Storage::CreatedDate, Value::Datetime(ms)) => row.created_ms = seconds(ms),
+        (Storage::LastModifiedDate, Value::Datetime(ms)) => row.modified_ms = seconds(ms),
+        (Storage::CreatedById, Value::Id(id)) => row.created_by = id,
+        (Storage::LastModifiedById, Value::Id(id)) => row.modified_by = id,
+        (Storage::Cell, value) => {
+            row.set(field, value);
+        }
+        _ => {}
     }
 }
 

@@ -146,6 +146,9 @@ fn fields(org: &Org, object: &Object) -> J {
         let mut described = field(schema);
         set_all(&mut described, &FIELD_FALSE, &J::Bool(false));
         set_all(&mut described, &FIELD_NULL, &J::Null);
+        if org.store.access.sets_audit_fields && schema.is_audit() {
+            described["createable"] = J::Bool(true);
+        }
         if access(number) == FieldAccess::ReadOnly {
             (described["createable"], described["updateable"]) = (J::Bool(false), J::Bool(false));
         }

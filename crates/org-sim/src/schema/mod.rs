@@ -185,6 +185,12 @@ impl Field {
         self.name.ends_with("__c") || self.name.ends_with("__s")
     }
 
+    /// True for a field that tells who made or changed a record, or when.
+    pub fn is_audit(&self) -> bool {
+        use Storage::{CreatedById, CreatedDate, LastModifiedById, LastModifiedDate};
+        matches!(self.storage, CreatedById | CreatedDate | LastModifiedById | LastModifiedDate)
+    }
+
     /// True for a master-detail field.
     pub fn is_detail(&self) -> bool {
         self.reference.as_ref().is_some_and(|reference| reference.master_detail)

@@ -20,13 +20,15 @@ pub enum FieldAccess {
 #[derive(Clone, Debug)]
 pub struct Access {
     acting: SfId,
+    /// Whether a create may set who made a record and when ("Set Audit Fields upon Record Creation").
+    pub sets_audit_fields: bool,
     /// By user (none for every user), table and field.
     levels: HashMap<(Option<SfId>, usize, u16), FieldAccess>,
 }
 
 impl Default for Access {
     fn default() -> Self {
-        Self { acting: SfId::new(*b"005", 1), levels: HashMap::new() }
+        Self { acting: SfId::new(*b"005", 1), sets_audit_fields: false, levels: HashMap::new() }
     }
 }
 

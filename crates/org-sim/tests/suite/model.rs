@@ -102,6 +102,36 @@ async fn standard_objects_hold_together() {
 }
 
 #[tokio::test]
+async fn audit_fields_are_set_on_creation_only_where_that_is_allowed() {
+    let old = json!({
+        "Name": "n", "CreatedDate": "2001-02-03T04:05:06.789Z", "LastModifiedDate": "2002-02-03T04:05:06Z",
+    });
+    let (org, client) = org().await;
+    let (status, body) = client.send("POST", "sobjects/Account", old.clone()).await;
+    assert_eq!((status, &body[0]["errorCode"]), (400, &json!("INVALID_FIELD_FOR_INSERT_UPDATE")));
+    org.stop().await;
+    let mut config = config();
+    config.audit_fields_writable = true;
+    let (org, client) = org_with(config).await;
+    let (status, body) = client.send("POST", "sobjects/Account", old.clone()).await;
+    assert_eq!(status, 201, "{body}");
+    let path = format!("sobjects/Account/{}", body["id"].as_str().unwrap());
+    let (_, read) = client.get(&path).await;
+    assert_eq!(read["CreatedDate"], "2001-02-03T04:05:06.000+0000");
+    assert_eq!(read["LastModifiedDate"], "2002-02-03T04:05:06.000+0000");
+    assert!(read["SystemModstamp"].as_str().unwrap() > "2020", "the system's own stamp is of now");
+    let (status, _) = client.send("PATCH", &path, json!({ "CreatedDate": "2001-02-03T04:05:06Z" })).await;
+    assert_eq!(status, 400, "an update never sets them");
+    for (field, value) in [("CreatedDate", "2999-01-01T00:00:00Z"), ("LastModifiedDate", "2000-01-01T00:00:00Z")] {
+        let mut record = old.clone();
+        record[field] = json!(value);
+        let (_, body) = client.send("POST", "sobjects/Account", record).await;
+        assert_eq!(body[0]["errorCode"], "FIELD_INTEGRITY_EXCEPTION", "{field}");
+    }
+    org.stop().await;
+}
+
+#[tokio::test]
 async fn unverified_settings_change_what_is_stored() {
     let strict = Unverified { text_is_trimmed: true, datetimes_to_the_second: true, ..Unverified::default() };
     for (unverified, name, at) in

@@ -166,3 +166,20 @@ async fn merge_moves_children_and_names_the_master() {
     assert_eq!(org.last_seq(), before, "a refused merge changes nothing");
     org.stop().await;
 }
+
+#[tokio::test]
+async fn late_commit_shows_rows_with_an_older_stamp_than_rows_seen_before() {
+    let (org, client) = org().await;
+    account(&client, "A").await;
+    let rule = json!({ "match": { "object": "Account", "operation": "upsert" }, "effect": { "kind": "late_commit", "ms": 600_000 } });
+    assert_eq!(client.send("POST", "/_sim/faults", rule).await.0, 201);
+    let seen = client.query("SELECT SystemModstamp FROM Account").await["records"][0]["SystemModstamp"].clone();
+    client.upsert("Account", "Code__c", vec![json!({ "Name": "n", "Code__c": "late" })]).await;
+    let seen = seen.as_str().unwrap();
+    let newer =
+        client.query(&format!("SELECT Id FROM Account WHERE SystemModstamp > {}", seen.replace("+0000", "Z"))).await;
+    assert_eq!((newer["totalSize"].clone(), org.count("Account")), (json!(0), 2), "a cursor passes it over");
+    let stamp = client.query("SELECT SystemModstamp FROM Account WHERE Code__c = 'late'").await;
+    assert!(stamp["records"][0]["SystemModstamp"].as_str().unwrap() < seen);
+    org.stop().await;
+}
