@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs clients that others wrote, unchanged, against the simulated org: simple-salesforce (Python) and jsforce (JavaScript).
+# Runs clients that others wrote, unchanged, against the simulated org: simple-salesforce and a generated Pub/Sub
+# client (Python), jsforce (JavaScript).
 # Their pinned versions are installed below target/clients once. Files of an area: clients/python/test_*.py and
 # clients/javascript/*.test.cjs; a new one is found by its name.
 # usage: clients.sh [install|run]; both without an argument. PENSTOCK names another program than target/debug/penstock.
