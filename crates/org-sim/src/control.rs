@@ -1,6 +1,7 @@
 //! `/_sim/…`: looking into the org and steering it. Needs no session and counts nothing.
 
 use crate::answer::{Request, Response};
+use crate::bulk::ledger::Allocation;
 use crate::error::SimError;
 use crate::faults::FaultRule;
 use crate::history::write_page;
@@ -25,6 +26,8 @@ const PAGE_MAX: usize = 100_000;
 struct SetLimits {
     max: Option<u64>,
     used: Option<u64>,
+    bulk_batches: Allocation,
+    bulk_query_jobs: Allocation,
 }
 
 #[derive(Deserialize)]
@@ -82,6 +85,8 @@ fn route(shared: &Shared, request: &Request<'_>) -> Result<Response, SimError> {
         ("POST", ["limits"]) => {
             let set: SetLimits = body(request)?;
             org.limits.set_requests(set.max, set.used, now);
+            org.limits.bulk.set_batches(&set.bulk_batches, now);
+            org.limits.bulk.set_query_jobs(&set.bulk_query_jobs, now);
             Ok(Response::value(200, &limits::body(&mut org, *VERSIONS.end(), now)))
         }
         ("GET" | "POST", ["field-security"]) => security::control(&mut org, request, now),
@@ -148,6 +153,7 @@ fn status(org: &Org) -> Response {
                 "memory_bytes": org.history.memory_bytes(),
             },
             "faults": org.faults.report().len(),
+            "bulk": org.bulk.status(),
             "folder": org.store.saver.as_ref().map(|saver| json!({ "unsaved": saver.unsaved, "seq": saver.position().seq })),
         }),
     )

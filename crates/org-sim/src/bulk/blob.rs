@@ -29,7 +29,6 @@ impl Spool {
     }
 
     /// Compressed bytes in memory.
-    #[cfg(test)]
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }

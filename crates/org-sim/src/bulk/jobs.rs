@@ -52,6 +52,16 @@ impl Bulk {
         self.flights.clear();
     }
 
+    /// What `GET /_sim` tells of jobs: how many there are in each state, and the memory of their files.
+    pub fn status(&self) -> serde_json::Value {
+        let mut states = serde_json::Map::new();
+        for job in self.jobs.values() {
+            let count = states.get(job.state.word()).and_then(serde_json::Value::as_u64).unwrap_or(0);
+            states.insert(job.state.word().to_owned(), (count + 1).into());
+        }
+        serde_json::json!({ "jobs": states, "at_work": self.flights.len(), "memory_bytes": self.spool.used() })
+    }
+
     /// The memory that blobs share.
     pub fn spool(&self) -> &Arc<Spool> {
         &self.spool

@@ -2,6 +2,7 @@
 
 use super::config::BulkConfig;
 use crate::limits::Rolling;
+use serde::Deserialize;
 
 const MEGABYTE: u64 = 1_000_000;
 
@@ -13,6 +14,24 @@ pub const NO_QUERY_JOBS: &str = "BulkV2QueryJobs Limit exceeded.";
 
 /// Salesforce's sentence when the query results of the day are used up.
 pub const NO_QUERY_BYTES: &str = "BulkV2QueryFileStorage Limit exceeded.";
+
+/// A new maximum or count of an allocation (`POST /_sim/limits`).
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Allocation {
+    pub max: Option<u64>,
+    pub used: Option<u64>,
+}
+
+impl Allocation {
+    fn apply(self, max: &mut u64, rolling: &mut Rolling, now_ms: i64) {
+        *max = self.max.unwrap_or(*max);
+        if let Some(used) = self.used {
+            *rolling = Rolling::default();
+            rolling.add(now_ms, used);
+        }
+    }
+}
 
 /// Rolling counts of batches, query jobs and result bytes.
 #[derive(Clone, Debug)]
@@ -70,6 +89,16 @@ impl Ledger {
     /// Adds bytes of a query's result.
     pub fn add_result(&mut self, now_ms: i64, bytes: u64) {
         self.result_bytes.add(now_ms, bytes);
+    }
+
+    /// Sets the maximum of batches, or what was used of them.
+    pub fn set_batches(&mut self, set: &Allocation, now_ms: i64) {
+        set.apply(&mut self.batches_max, &mut self.batches, now_ms);
+    }
+
+    /// Sets the maximum of query jobs, or what was used of them.
+    pub fn set_query_jobs(&mut self, set: &Allocation, now_ms: i64) {
+        set.apply(&mut self.query_jobs_max, &mut self.query_jobs, now_ms);
     }
 
     /// Forgets all use.

@@ -312,3 +312,25 @@ async fn clock_that_is_moved_wakes_the_work() {
     assert_eq!(org.count("Account"), 400);
     org.stop().await;
 }
+
+#[tokio::test]
+async fn allocations_can_be_set_and_jobs_are_counted_from_outside() {
+    let (org, client) = org().await;
+    let (status, limits) =
+        client.send("POST", "/_sim/limits", json!({ "bulk_batches": { "max": 7, "used": 7 } })).await;
+    let batches = &limits["DailyBulkApiBatches"];
+    assert_eq!((status, &batches["Max"], &batches["Remaining"]), (200, &json!(7), &json!(0)));
+    let (status, refused) = client.send("POST", "jobs/ingest", upsert()).await;
+    assert_eq!((status, &refused[0]["errorCode"]), (400, &json!("EXCEEDEDQUOTA")));
+    client
+        .send("POST", "/_sim/limits", json!({ "bulk_batches": { "used": 0 }, "bulk_query_jobs": { "max": 1 } }))
+        .await;
+    client.send("POST", "jobs/ingest", upsert()).await;
+    let query = json!({ "operation": "query", "query": "SELECT Id FROM Account" });
+    assert_eq!(client.send("POST", "jobs/query", query.clone()).await.0, 200);
+    assert_eq!(client.send("POST", "jobs/query", query).await.0, 400);
+    while client.get("/_sim").await.1["bulk"]["jobs"] != json!({ "Open": 1, "JobComplete": 1 }) {
+        tokio::task::yield_now().await;
+    }
+    org.stop().await;
+}
