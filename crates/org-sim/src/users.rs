@@ -1,12 +1,12 @@
-//! The org's own users: those that the configuration names.
+//! The org's own rows: the users that the configuration names, and the one of `Organization`.
 
-use crate::config::OrgConfig;
+use crate::config::{Edition, OrgConfig};
 use crate::dml::{Origin, Writer};
 use crate::error::SimError;
 use crate::history::History;
 use crate::ids::SfId;
 use crate::json::Json;
-use crate::store::{RowState, Store};
+use crate::store::{Row, RowState, Store};
 use crate::value::Value;
 use std::borrow::Cow;
 
@@ -29,6 +29,7 @@ pub fn seed_users(
             names.push(name);
         }
     }
+    seed_organization(store, config, now_ms);
     let user = SfId::new(*b"005", 1);
     let mut users = Vec::new();
     for name in names {
@@ -56,6 +57,34 @@ pub fn seed_users(
         users.push((id, name.to_owned()));
     }
     Ok(users)
+}
+
+/// Makes the row of `Organization`, whose id is the org's, unless it is there.
+fn seed_organization(store: &mut Store, config: &OrgConfig, now_ms: i64) {
+    let id = SfId::new(*b"00D", 1);
+    let Some(number) = store.find_table("Organization").filter(|_| store.row_of(id).is_none()) else { return };
+    let object = &store.table(number).object;
+    let mut row = Row::new(id, SfId::new(*b"005", 1), now_ms - now_ms.rem_euclid(1000));
+    let edition = match config.edition {
+        Edition::Developer => "Developer Edition",
+        Edition::Enterprise => "Enterprise Edition",
+        Edition::Unlimited => "Unlimited Edition",
+    };
+    for (name, value) in [
+        ("Name", Value::Text("Simulated Org".into())),
+        ("OrganizationType", Value::Text(edition.into())),
+        ("InstanceName", Value::Text("SIM1".into())),
+        ("IsSandbox", Value::Bool(false)),
+        ("LanguageLocaleKey", Value::Text("en_US".into())),
+        ("DefaultLocaleSidKey", Value::Text("en_US".into())),
+        ("TimeZoneSidKey", Value::Text("GMT".into())),
+    ] {
+        if let Some(field) = object.field(name) {
+            row.set(field, value);
+        }
+    }
+    row.shrink();
+    store.insert_row(number, row);
 }
 
 /// The live user of this name.

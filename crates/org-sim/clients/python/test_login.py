@@ -44,6 +44,13 @@ class Login(unittest.TestCase):
             )
             self.assertEqual(direct.oauth2("userinfo")["preferred_username"], support.USERNAME)
 
+    def test_organization_tells_edition_and_that_it_is_no_sandbox(self):
+        sf = support.log_in()
+        self.assertIs(sf.is_sandbox(), False)
+        [org] = sf.query("SELECT Id, OrganizationType FROM Organization")["records"]
+        self.assertEqual(org["OrganizationType"], "Enterprise Edition")
+        self.assertEqual(org["Id"], sf.oauth2("userinfo")["organization_id"])
+
     def test_wrong_consumer_secret_is_told_as_oauth_error(self):
         with self.assertRaises(SalesforceAuthenticationFailed) as raised:
             Salesforce(

@@ -324,3 +324,22 @@ async fn control_shows_history_with_client_and_resets() {
     assert_eq!(client.get("limits").await.0, 401);
     org.stop().await;
 }
+
+#[tokio::test]
+async fn organization_is_one_row_with_the_orgs_own_id_that_nobody_changes() {
+    let (org, client) = org().await;
+    let body = client.query("SELECT Id, Name, IsSandbox, OrganizationType FROM Organization").await;
+    assert_eq!((body["totalSize"].clone(), body["records"][0]["IsSandbox"].clone()), (json!(1), json!(false)));
+    assert_eq!(body["records"][0]["OrganizationType"], "Enterprise Edition");
+    let id = body["records"][0]["Id"].as_str().unwrap().to_owned();
+    assert_eq!(client.get("/services/oauth2/userinfo").await.1["organization_id"], id);
+    let path = format!("sobjects/Organization/{id}");
+    for (method, path) in [("PATCH", path.as_str()), ("DELETE", path.as_str()), ("POST", "sobjects/Organization")] {
+        let (status, body) = client.send(method, path, json!({ "Name": "x" })).await;
+        assert_eq!((status, body[0]["errorCode"].as_str()), (403, Some("INSUFFICIENT_ACCESS_OR_READONLY")), "{method}");
+    }
+    client.send("POST", "/_sim/reset", Value::Null).await;
+    assert_eq!(org.count("Organization"), 1);
+    assert_eq!(org.last_seq(), 0, "the org's own rows stand in no history");
+    org.stop().await;
+}
