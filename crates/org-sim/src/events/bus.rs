@@ -22,6 +22,9 @@ const MARKS_MAX: usize = 512;
 /// A quiet bus issues a new latest id after this time, so that a follower's id does not age out.
 const MARK_AFTER_MS: i64 = 3_600_000;
 
+/// Events that are kept back at once; further ones become visible without delay.
+const LATE_MAX: usize = 10_000;
+
 /// An event on the bus.
 #[derive(Clone, Debug)]
 pub struct Stored {
@@ -149,6 +152,11 @@ impl Bus {
 
     /// Keeps an event back until `at_ms`.
     pub fn put_late(&mut self, event: Fresh, at_ms: i64) {
+        if self.late.len() >= LATE_MAX {
+            let now_ms = event.at_ms;
+            self.put(event, now_ms);
+            return;
+        }
         self.late.push((at_ms, event));
     }
 
@@ -238,6 +246,7 @@ impl Bus {
 }
 
 /// A replay id as the Pub/Sub API has it: ten bytes.
+#[cfg_attr(not(feature = "pubsub"), allow(dead_code, reason = "only the Pub/Sub API asks"))]
 pub fn replay_bytes(replay: u64) -> [u8; 10] {
     let mut bytes = [0; 10];
     bytes[..8].copy_from_slice(&replay.to_be_bytes());
@@ -245,9 +254,110 @@ pub fn replay_bytes(replay: u64) -> [u8; 10] {
 }
 
 /// Reads a replay id; none for bytes that the bus never issues.
+#[cfg_attr(not(feature = "pubsub"), allow(dead_code, reason = "only the Pub/Sub API asks"))]
 pub fn parse_replay(bytes: &[u8]) -> Option<u64> {
     match bytes.split_at_checked(8)? {
         (number, [0, 0]) => Some(u64::from_be_bytes(number.try_into().ok()?)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::schema::EventSchema;
+    use crate::schema::build;
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    const HOUR_MS: i64 = 3_600_000;
+
+    fn event(schema: &Arc<EventSchema>, at_ms: i64) -> Fresh {
+        Fresh {
+            schema: schema.clone(),
+            change: None,
+            records: Arc::new([]),
+            payload: vec![0; 100].into(),
+            uuid: "x".into(),
+            at_ms,
+        }
+    }
+
+    fn schema() -> Arc<EventSchema> {
+        let spec = build::parse_yaml("objects: {A__e: {}, User: {prefix: '005'}}", "test").unwrap();
+        Arc::new(EventSchema::new(&build::extend(&[], &spec, 0).unwrap()[0]))
+    }
+
+    fn bus(memory_bytes_max: usize) -> Bus {
+        Bus::new(&EventsConfig { memory_bytes_max, ..EventsConfig::default() }, 10, 10, 0)
+    }
+
+    #[test]
+    fn ids_rise_are_not_contiguous_and_none_is_issued_again_after_a_reset() {
+        let (mut bus, schema) = (bus(usize::MAX), schema());
+        let ids: Vec<u64> = (0..50).map(|at| bus.put(event(&schema, at), at)).collect();
+        assert!(ids.is_sorted_by(|a, b| a < b));
+        assert!(ids[49] - ids[0] > 49);
+        assert!(ids.iter().all(|id| bus.is_valid(*id)) && !bus.is_valid(ids[49] + 1));
+        bus.reset(50);
+        assert!(ids.iter().all(|id| !bus.is_valid(*id)));
+        assert!(bus.put(event(&schema, 51), 51) > ids[49]);
+    }
+
+    #[test]
+    fn events_go_after_their_time_or_for_want_of_memory_which_is_counted() {
+        let (mut bus, schema) = (bus(3 * (100 + EVENT_BYTES)), schema());
+        let ids: Vec<u64> = (0..5).map(|at| bus.put(event(&schema, at * HOUR_MS), at * HOUR_MS)).collect();
+        assert_eq!((bus.dropped, bus.size().0), (2, 3));
+        assert!(!bus.is_valid(ids[1]) && bus.is_valid(ids[2]));
+        assert_eq!(bus.after(bus.before_earliest()).count(), 3);
+        bus.trim(75 * HOUR_MS);
+        assert_eq!((bus.dropped, bus.size().0), (2, 1));
+        bus.trim(100 * HOUR_MS);
+        assert_eq!(bus.size(), (0, 0));
+        assert_eq!(bus.before_earliest(), ids[4]);
+    }
+
+    proptest! {
+        #[test]
+        fn latest_id_stays_valid_for_as_long_as_an_event(steps in prop::collection::vec((0i64..20 * HOUR_MS, any::<bool>()), 1..60)) {
+            let (mut bus, schema) = (bus(usize::MAX), schema());
+            let (mut now, mut told) = (0, Vec::new());
+            for (wait, publish) in steps {
+                now += wait;
+                if publish {
+                    bus.put(event(&schema, now), now);
+                }
+                bus.trim(now);
+                told.push((bus.latest(now), now));
+                prop_assert!(bus.is_valid(told[told.len() - 1].0));
+                for (id, at) in &told {
+                    // An id may be an hour old when it is told.
+                    prop_assert!(bus.is_valid(*id) || now - at >= 71 * HOUR_MS, "{} told at {}", id, at);
+                }
+            }
+        }
+
+        #[test]
+        fn window_never_lets_more_through_than_its_maximum_in_any_span(steps in prop::collection::vec((0i64..HOUR_MS, 1u64..5), 1..200), max in 1u64..12) {
+            let mut window = Window::new(HOUR_MS, max);
+            let (mut now, mut taken) = (1_000_000_007, Vec::new());
+            for (wait, wanted) in steps {
+                now += wait / 10;
+                let count = wanted.min(window.left(now));
+                window.take(now, count);
+                taken.push((now, count));
+                let last: u64 = taken.iter().filter(|(at, _)| now - at < HOUR_MS).map(|(_, count)| count).sum();
+                prop_assert!(last <= max);
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_a_replay_id_or_not(bytes in prop::collection::vec(any::<u8>(), 0..12), number in any::<u64>()) {
+            prop_assert_eq!(parse_replay(&replay_bytes(number)), Some(number));
+            if let Some(number) = parse_replay(&bytes) {
+                prop_assert_eq!(replay_bytes(number).to_vec(), bytes);
+            }
+        }
     }
 }

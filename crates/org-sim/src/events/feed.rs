@@ -174,6 +174,7 @@ impl Feed {
     }
 
     /// A schema that was in use once.
+    #[cfg_attr(not(feature = "pubsub"), allow(dead_code, reason = "only the Pub/Sub API asks"))]
     pub fn schema_by_id(&self, id: &str) -> Option<Arc<EventSchema>> {
         self.by_id.get(id).cloned()
     }
