@@ -30,6 +30,8 @@ pub struct LatencyModel {
     pub bulk: ServiceTime,
     /// A query of a Bulk job.
     pub bulk_query: ServiceTime,
+    /// Deliveries of the Pub/Sub API.
+    pub pubsub: ServiceTime,
     /// The time varies by this part to either side: 0.2 is ± 20 %.
     pub jitter: f64,
 }
@@ -54,6 +56,8 @@ impl LatencyModel {
             composite: time(120.0, 50.0),
             bulk: time(0.0, 28.143),
             bulk_query: time(2_000.0, 0.075),
+            // 200 events/s.
+            pubsub: time(0.0, 5.0),
             jitter: 0.2,
         }
     }

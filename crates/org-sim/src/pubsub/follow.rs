@@ -242,6 +242,7 @@ impl<'a> Follower<'a> {
             arrived.as_mut().enable();
             let (page, due) = self.read()?;
             if !page.is_empty() {
+                self.take_time(page.len()).await;
                 let entity = page[0].schema.entity.clone();
                 self.call.pass_faults(Operation::Read, Some(&entity), page.len()).await?;
                 self.credits -= page.len() as i32;
@@ -293,6 +294,17 @@ impl<'a> Follower<'a> {
         }
         let due = org.bus.next_due().map(|at| Duration::from_millis((at - now).max(1) as u64));
         Ok((page, due))
+    }
+
+    /// Takes the time that the org's profile has for so many events.
+    async fn take_time(&self, events: usize) {
+        let time = {
+            let org = self.call.shared.org.lock();
+            org.latency.time(org.latency.pubsub, events, 0.5)
+        };
+        if !time.is_zero() {
+            tokio::time::sleep(time).await;
+        }
     }
 
     fn answer(&self, page: Vec<Delivery>, commit: Option<CommitDone>) -> Answer {

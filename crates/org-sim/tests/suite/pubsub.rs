@@ -7,7 +7,7 @@ use org_sim::pubsub::proto::{
     CommitReplayRequest, ConsumerEvent, ErrorCode, ManagedFetchRequest, ProducerEvent, PublishRequest, ReplayPreset,
     SchemaRequest,
 };
-use org_sim::{Begin, EventsConfig, ManagedSpec, Ordered, OrgConfig, RunningOrg};
+use org_sim::{Begin, EventsConfig, LatencyModel, ManagedSpec, Ordered, OrgConfig, RunningOrg, ServiceTime};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -393,5 +393,21 @@ async fn stalled_stream_stays_open_and_says_nothing() {
             answer = stalled.next() => panic!("{answer:?}"),
         }
     }
+    org.stop().await;
+}
+
+#[tokio::test]
+async fn events_take_the_time_of_the_profile() {
+    let (org, client, caller) = start(EventsConfig { keepalive_ms: 5, ..EventsConfig::default() }).await;
+    accounts(&client, 4).await;
+    let mut quiet = caller.subscribe(fetch(ACCOUNT, ReplayPreset::Latest, &[], 1)).await;
+    let slow = ServiceTime { base_ms: 0.0, per_record_ms: 100.0 };
+    org.set_latency(LatencyModel { pubsub: slow, ..LatencyModel::none() });
+    let mut slow = caller.subscribe(earliest(ACCOUNT, 4)).await;
+    tokio::select! {
+        answer = slow.next() => panic!("{answer:?}"),
+        answer = quiet.next() => assert_eq!(answer.unwrap().unwrap().events.len(), 0),
+    }
+    assert_eq!(slow.events(4).await.len(), 4);
     org.stop().await;
 }
