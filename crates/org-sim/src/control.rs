@@ -105,16 +105,7 @@ fn route(shared: &Shared, request: &Request<'_>) -> Result<Response, SimError> {
             org.sessions.set_timeout_s(body::<SetSessions>(request)?.timeout_s);
             done()
         }
-        ("GET", ["faults"]) => Ok(Response::value(200, &json!({ "faults": org.faults.report() }))),
-        ("POST", ["faults"]) => {
-            let id = org.add_fault(body::<FaultRule>(request)?);
-            Ok(Response::value(201, &json!({ "id": id })))
-        }
-        ("DELETE", ["faults"]) => Ok(Response::value(200, &json!({ "removed": org.faults.remove(None) }))),
-        ("DELETE", ["faults", id]) => {
-            let id = id.parse().map_err(|_| SimError::control("/_sim/faults", "a rule's number is a whole number"))?;
-            Ok(Response::value(200, &json!({ "removed": org.faults.remove(Some(id)) })))
-        }
+        (_, ["faults", rest @ ..]) => fault_rules(&mut org, request, rest),
         ("POST", ["latency"]) => {
             org.latency = match body::<SetLatency>(request)? {
                 SetLatency::Profile { profile } => LatencyModel::from_word(&profile)
@@ -128,7 +119,28 @@ fn route(shared: &Shared, request: &Request<'_>) -> Result<Response, SimError> {
             shared.arrived.notify_waiters();
             Ok(Response::value(200, &json!({ "now_ms": shared.clock.now_ms() })))
         }
-        (method, _) => Err(SimError::control(request.path, format!("there is no such control request ({method})"))),
+        _ => Err(unknown(request)),
+    }
+}
+
+fn unknown(request: &Request<'_>) -> SimError {
+    SimError::control(request.path, format!("there is no such control request ({})", request.method))
+}
+
+/// Answers `/_sim/faults` and `/_sim/faults/{id}`.
+fn fault_rules(org: &mut Org, request: &Request<'_>, rest: &[&str]) -> Result<Response, SimError> {
+    match (request.method.as_str(), rest) {
+        ("GET", []) => Ok(Response::value(200, &json!({ "faults": org.faults.report() }))),
+        ("POST", []) => {
+            let id = org.add_fault(body::<FaultRule>(request)?);
+            Ok(Response::value(201, &json!({ "id": id })))
+        }
+        ("DELETE", []) => Ok(Response::value(200, &json!({ "removed": org.faults.remove(None) }))),
+        ("DELETE", [id]) => {
+            let id = id.parse().map_err(|_| SimError::control("/_sim/faults", "a rule's number is a whole number"))?;
+            Ok(Response::value(200, &json!({ "removed": org.faults.remove(Some(id)) })))
+        }
+        _ => Err(unknown(request)),
     }
 }
 

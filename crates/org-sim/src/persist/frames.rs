@@ -16,7 +16,7 @@ use xxhash_rust::xxh3::xxh3_64;
 const HEAD_BYTES: usize = 12;
 
 /// Bytes of one frame; a length beyond is taken for damage.
-const FRAME_BYTES_MAX: usize = 256 * 1024 * 1024;
+pub const FRAME_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// Reads every whole frame of a file in order; the bytes up to the end of the last one.
 ///

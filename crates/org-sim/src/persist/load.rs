@@ -1,7 +1,7 @@
 //! From a folder back to an org.
 
 use super::codec::{CHANGES, END, LAYOUT, OBJECTS, Take, take_binned, take_row};
-use super::frames::{self, Frames};
+use super::frames::{self, FRAME_BYTES_MAX, Frames};
 use super::{JOURNAL_BYTES_MIN, Position, Saver, journal_path, snapshot_path};
 use crate::error::SimError;
 use crate::history::History;
@@ -190,6 +190,7 @@ impl Stored {
             generation,
             snapshot_bytes: self.snapshot_bytes,
             journal_bytes_min: JOURNAL_BYTES_MIN,
+            frame_bytes_max: FRAME_BYTES_MAX,
             position: self.position,
             replay_saved: self.position.replay,
             added: self.added,

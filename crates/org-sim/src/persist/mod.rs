@@ -40,8 +40,8 @@ const JOURNAL_BYTES_MIN: u64 = 64 * 1024 * 1024;
 /// How far above the last known replay id an org that comes back goes on: no id is issued twice.
 pub const REPLAYS_AHEAD: u64 = 1_000_000;
 
-/// Rows of one frame of a snapshot.
-const SNAPSHOT_ROWS: u32 = 2000;
+/// Rows of one frame of a snapshot; few enough for the longest rows that there can be.
+const SNAPSHOT_ROWS: u32 = 200;
 
 /// Where the org stands, for the numbers that must go on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,6 +63,7 @@ pub struct Saver {
     journal: Frames,
     snapshot_bytes: u64,
     journal_bytes_min: u64,
+    frame_bytes_max: usize,
     position: Position,
     replay_saved: u64,
     /// Objects that were added while the org ran, as JSON.
@@ -86,7 +87,12 @@ impl Saver {
         if store.has_changes() {
             self.position = Position { replay: self.position.replay, ..position };
             let payload = changes(store, self.position);
-            if let Err(error) = self.journal.append(&payload) {
+            // A snapshot takes what no frame holds (a cascade over a whole table), and is whole or not there as well.
+            let written = match payload.len() > self.frame_bytes_max {
+                true => self.snapshot(store),
+                false => self.journal.append(&payload),
+            };
+            if let Err(error) = written {
                 self.unsaved += 1;
                 tracing::error!(%error, folder = %self.folder.display(), "the org's journal cannot be written; it is tried again");
                 return;

@@ -140,6 +140,20 @@ fn full_journal_becomes_a_snapshot_and_the_older_files_go() {
 }
 
 #[test]
+fn transaction_too_large_for_a_frame_is_kept_by_a_snapshot() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut world = World::open(config(folder.path())).unwrap();
+    world.org.store.saver.as_mut().unwrap().frame_bytes_max = 500;
+    let records: Vec<J> = (0..20).map(|n| json!({ "Name": "name", "Code__c": n.to_string() })).collect();
+    world.call(Method::PATCH, "composite/sobjects/Account/Code__c", &json!({ "records": records }));
+    assert_eq!(world.org.store.saver.as_ref().unwrap().generation, 2);
+    let state = world.state();
+    drop(world);
+    let world = World::open(config(folder.path())).unwrap();
+    assert_eq!((world.state(), world.org.records("Account").len()), (state, 20));
+}
+
+#[test]
 fn unfinished_snapshot_is_passed_over() {
     let folder = tempfile::tempdir().unwrap();
     let mut world = World::open(config(folder.path())).unwrap();
