@@ -31,6 +31,7 @@ mod multipart;
 mod query;
 mod route;
 mod run;
+mod settle;
 pub mod stream;
 pub mod upload;
 mod v1;

@@ -1,7 +1,7 @@
 //! Which path means what.
 
 use super::job::{Job, Kind, Operation, State};
-use super::{create, info, ingest, list, query, v1, work};
+use super::{create, info, ingest, list, query, settle, v1};
 use crate::answer::{Request, Response};
 use crate::faults::{Api, BulkCall};
 use crate::org::{Org, Ticket};
@@ -205,7 +205,7 @@ fn change(org: &mut Org, now_ms: i64, version: u32, kind: Kind, id: &str, reques
             if state.is_end() {
                 return wrong_state(&format!("Aborting already {} Job not allowed", state.past()));
             }
-            work::abort(org, number, now_ms);
+            settle::abort(org, number, now_ms);
         }
         other => return wrong_state(&format!("The job cannot be set to the state '{other}'")),
     }

@@ -2,7 +2,7 @@
 
 use super::super::csv::Dialect;
 use super::super::job::{Fate, Format, Job, Kind, Operation, Part, State};
-use super::super::{create, ingest, work};
+use super::super::{create, ingest, settle};
 use super::{Route, answer_format, batch, info, xml};
 use crate::answer::{Request, Response};
 use crate::org::{Org, Ticket};
@@ -127,7 +127,7 @@ fn change(org: &mut Org, now_ms: i64, number: u64, request: &Request<'_>) -> Res
         "Closed" if job.state == State::Open => job.enter(State::Closed, now_ms),
         "Closed" => return refused("Closing", job.state),
         "Aborted" if job.state.is_end() => return refused("Aborting", job.state),
-        "Aborted" => work::abort(org, number, now_ms),
+        "Aborted" => settle::abort(org, number, now_ms),
         other => {
             return Response::error(400, "InvalidJobState", &format!("The job cannot be set to the state '{other}'"));
         }
