@@ -25,6 +25,15 @@ pub enum Edition {
 }
 
 impl Edition {
+    /// The word of the command line.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Developer => "developer",
+            Self::Enterprise => "enterprise",
+            Self::Unlimited => "unlimited",
+        }
+    }
+
     /// Parses the word of the command line.
     pub fn from_word(word: &str) -> Option<Self> {
         match word {

@@ -198,17 +198,24 @@ pub struct OrgArgs {
     /// A YAML file of objects beside the standard ones.
     #[arg(long, value_name = "FILE")]
     pub objects: Option<PathBuf>,
-    /// developer, enterprise or unlimited: decides the allocations.
-    #[arg(long, default_value = "developer")]
-    pub edition: String,
-    #[arg(long, default_value_t = 10)]
-    pub licences: u64,
-    /// none or realistic: how long calls take.
-    #[arg(long, default_value = "none")]
-    pub profile: String,
-    /// Seeds ids, jitter and faults.
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
+    /// A YAML file of settings (users, applications, events, limits, what the documents leave open; see docs/org-sim.md).
+    #[arg(long, value_name = "FILE")]
+    pub settings: Option<PathBuf>,
+    /// Keep records, recycle bin and objects in this folder; without one they are gone when the org stops.
+    #[arg(long, value_name = "DIR")]
+    pub folder: Option<PathBuf>,
+    /// developer (default), enterprise or unlimited: decides the allocations.
+    #[arg(long)]
+    pub edition: Option<String>,
+    /// User licences, which add to the allocations [default: 10]
+    #[arg(long)]
+    pub licences: Option<u64>,
+    /// none (default) or realistic: how long calls take.
+    #[arg(long)]
+    pub profile: Option<String>,
+    /// Seeds ids, jitter and faults [default: 1]
+    #[arg(long)]
+    pub seed: Option<u64>,
     /// Write the history of applied changes to this file.
     #[arg(long, value_name = "FILE")]
     pub history: Option<PathBuf>,

@@ -64,3 +64,35 @@ async fn sub_command_without_an_org_says_how_to_start_one() {
     let (code, told) = at(&url, folder.path(), &["clock", "--advance", "soon"]).await;
     assert_eq!((code, &told["error"]["code"]), (Some(2), &json!("PS1010")));
 }
+
+/// Starts `penstock org` as a process and answers it with its address.
+async fn started(folder: &Path, args: &[&str]) -> (tokio::process::Child, String) {
+    use tokio::io::{AsyncBufReadExt, BufReader};
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_penstock"));
+    command.args(["--json", "org", "--listen", "127.0.0.1:0"]).args(args).current_dir(folder);
+    let mut child = command.stdout(std::process::Stdio::piped()).kill_on_drop(true).spawn().expect("it starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let told = lines.next_line().await.expect("reads").expect("a line");
+    let told: Value = serde_json::from_str(&told).expect("JSON");
+    (child, told["url"].as_str().expect("a url").to_owned())
+}
+
+#[tokio::test]
+async fn settings_file_and_folder_are_heeded_and_records_survive_a_kill() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("org.yaml"), "edition: unlimited\nlicences: 3\n").unwrap();
+    std::fs::write(folder.path().join("a.csv"), "Name\nOne\nTwo\n").unwrap();
+    let args = ["--settings", "org.yaml", "--licences", "4", "--folder", "kept"];
+    let (mut child, url) = started(folder.path(), &args).await;
+    let (_, limits) = at(&url, folder.path(), &["limits"]).await;
+    assert_eq!(limits["result"]["DailyApiRequests"]["Max"], json!(120_000));
+    assert_eq!(at(&url, folder.path(), &["seed", "a.csv", "--object", "Account"]).await.0, Some(0));
+    child.kill().await.expect("it is killed");
+    let (_child, url) = started(folder.path(), &args).await;
+    let _installed_before = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let records = reqwest::get(format!("{url}/_sim/records/Account")).await.unwrap().json::<Value>().await.unwrap();
+    assert_eq!(records["live"], json!(2));
+
+    let output = penstock(folder.path(), &["--json", "org", "--settings", "a.csv"], &[]).await;
+    assert_eq!((output.status.code(), &answer(&output)["error"]["code"]), (Some(2), &json!("PS1010")));
+}

@@ -6,9 +6,10 @@ mod seed;
 use crate::cli::OrgArgs;
 use crate::output::{Answer, Exit, Problem, thousands};
 use crate::signals;
-use org_sim::{Edition, HistoryConfig, LatencyModel, ObjectsSpec, OrgConfig, OrgSim};
+use org_sim::{Edition, LatencyModel, OrgConfig, OrgSim};
 use serde_json::json;
 use std::io::Write;
+use std::path::Path;
 
 /// Runs an org until it is told to stop.
 pub async fn run(args: &OrgArgs, as_json: bool) -> Answer {
@@ -20,6 +21,11 @@ pub async fn run(args: &OrgArgs, as_json: bool) -> Answer {
         Err(problem) => return Answer { exit: Exit::Usage, ..Answer::failed(problem) },
     };
     let calls = thousands(config.daily_api_requests());
+    let (edition, licences) = (config.edition.word(), config.licences);
+    let kept = match &config.folder {
+        Some(folder) => format!("its records are kept in {}", folder.display()),
+        None => "its records are in memory only (--folder keeps them)".to_owned(),
+    };
     let org = match OrgSim::start(config).await {
         Ok(org) => org,
         Err(error) => {
@@ -51,10 +57,8 @@ pub async fn run(args: &OrgArgs, as_json: bool) -> Answer {
              user         {username}, password {password} (SOAP login and password flow; no security token)\n  \
              Pub/Sub API  {address}, gRPC in plain text\n  \
              steer it     penstock org --at {url} seed|fault|clock|limits|history|events|reset\n\n\
-             Ctrl-C stops it; its records are in memory only.\n",
+             Ctrl-C stops it; {kept}.\n",
             address = org.address(),
-            edition = args.edition,
-            licences = args.licences,
             url = org.url(),
             id = credentials.client_id,
             secret = credentials.client_secret,
@@ -77,34 +81,39 @@ fn problem(code: &str, place: &str, cause: String, fix: &str) -> Problem {
     Problem { code: code.into(), place: place.into(), cause, fix: fix.into() }
 }
 
+/// The settings file's org, or the default one, with what the command line says.
 fn config(args: &OrgArgs) -> Result<OrgConfig, Problem> {
     let usage = |place: &str, cause: String, fix: &str| problem("PS1010", place, cause, fix);
-    let edition = Edition::from_word(&args.edition).ok_or_else(|| {
-        usage("--edition", format!("{:?} is not an edition", args.edition), "write developer, enterprise or unlimited")
-    })?;
-    let latency = match args.profile.as_str() {
-        "none" => LatencyModel::default(),
-        "realistic" => LatencyModel::realistic(),
-        other => return Err(usage("--profile", format!("{other:?} is not a profile"), "write none or realistic")),
+    let read = |path: &Path| -> Result<(String, String), Problem> {
+        let place = path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| usage(&place, format!("the file cannot be read: {error}"), "name another file"))?;
+        Ok((text, place))
     };
-    let objects = match &args.objects {
-        None => ObjectsSpec::default(),
-        Some(path) => {
-            let place = path.display().to_string();
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| usage(&place, format!("the file cannot be read: {error}"), "name another file"))?;
-            org_sim::parse_objects(&text, &place)
-                .map_err(|error| usage(&place, error.to_string(), "see examples/city-org.yaml"))?
-        }
-    };
-    Ok(OrgConfig {
-        listen: args.listen,
-        edition,
-        licences: args.licences,
-        latency,
-        objects,
-        seed: args.seed,
-        history: HistoryConfig { file: args.history.clone(), ..HistoryConfig::default() },
-        ..OrgConfig::default()
-    })
+    let mut config = OrgConfig { edition: Edition::Developer, ..OrgConfig::default() };
+    if let Some(path) = &args.settings {
+        let (text, place) = read(path)?;
+        config = OrgConfig::from_yaml(&text, &place)
+            .map_err(|error| usage(&place, error.to_string(), "docs/org-sim.md names the settings"))?;
+    }
+    config.listen = args.listen;
+    if let Some(word) = &args.edition {
+        config.edition = Edition::from_word(word).ok_or_else(|| {
+            usage("--edition", format!("{word:?} is not an edition"), "write developer, enterprise or unlimited")
+        })?;
+    }
+    if let Some(word) = &args.profile {
+        config.latency = LatencyModel::from_word(word)
+            .ok_or_else(|| usage("--profile", format!("{word:?} is not a profile"), "write none or realistic"))?;
+    }
+    if let Some(path) = &args.objects {
+        let (text, place) = read(path)?;
+        config.objects = org_sim::parse_objects(&text, &place)
+            .map_err(|error| usage(&place, error.to_string(), "see examples/city-org.yaml"))?;
+    }
+    config.licences = args.licences.unwrap_or(config.licences);
+    config.seed = args.seed.unwrap_or(config.seed);
+    config.folder = args.folder.clone().or(config.folder);
+    config.history.file = args.history.clone().or(config.history.file);
+    Ok(config)
 }
