@@ -51,7 +51,7 @@ mod users;
 mod value;
 
 pub use answer::{Request, Response};
-pub use bulk::{BulkConfig, Work};
+pub use bulk::{BulkConfig, OpenJobEnd, Work};
 pub use clock::OrgClock;
 pub use config::{AppConfig, Edition, HistoryConfig, OrgConfig, RowLocks, UserConfig};
 pub use dml::Unverified;

@@ -320,7 +320,7 @@ impl Org {
         self.faults.remove(None);
         self.cursors = Cursors::default();
         self.recent.clear();
-        self.bulk.clear();
+        self.bulk.clear(&mut self.locks);
         seed_users(&mut self.store, &mut self.history, &self.config, now_ms)?;
         if let Some(mut saver) = self.store.saver.take() {
             let restarted = saver

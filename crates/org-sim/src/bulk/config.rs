@@ -1,8 +1,15 @@
 //! Settings of the Bulk APIs.
 
-use super::job::State;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+/// What a job becomes that stayed open for too long.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OpenJobEnd {
+    Aborted,
+    #[default]
+    Failed,
+}
 
 /// How the Bulk APIs work; the times of the work are in the latency model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -32,8 +39,8 @@ pub struct BulkConfig {
     pub page_bytes_max: u64,
     /// Hours that a job may stay open.
     pub open_hours_max: i64,
-    /// What a job becomes that stayed open for too long: `Aborted` or `Failed`. The documents leave it open.
-    pub open_job_becomes: State,
+    /// What a job becomes that stayed open for too long; the documents leave it open.
+    pub open_job_becomes: OpenJobEnd,
     /// Days that jobs and results are kept.
     pub retention_days: i64,
     /// Whether users may delete for good ("Bulk API Hard Delete").
@@ -59,7 +66,7 @@ impl Default for BulkConfig {
             page_rows: 100_000,
             page_bytes_max: 100_000_000,
             open_hours_max: 24,
-            open_job_becomes: State::Failed,
+            open_job_becomes: OpenJobEnd::Failed,
             retention_days: 7,
             hard_delete: true,
             memory_bytes_max: 256 * 1024 * 1024,

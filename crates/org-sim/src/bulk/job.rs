@@ -12,12 +12,10 @@ use super::csv::Dialect;
 use super::run::Run;
 use crate::faults::Effect;
 use crate::ids::SfId;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// The state of a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     Open,
     UploadComplete,

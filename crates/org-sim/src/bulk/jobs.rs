@@ -1,10 +1,11 @@
 //! All jobs of an org.
 
 use super::blob::{Blob, Spool};
-use super::config::BulkConfig;
+use super::config::{BulkConfig, OpenJobEnd};
 use super::job::{Job, Kind, PartState, State};
 use super::work::Flight;
 use crate::ids::SfId;
+use crate::locks::Locks;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -45,8 +46,9 @@ impl Bulk {
         }
     }
 
-    /// Removes every job.
-    pub fn clear(&mut self) {
+    /// Removes every job and gives back what the work on them holds.
+    pub fn clear(&mut self, locks: &mut Locks) {
+        self.flights.iter().for_each(|flight| locks.release(flight.request));
         self.jobs.clear();
         self.active.clear();
         self.flights.clear();
@@ -102,7 +104,11 @@ impl Bulk {
         for job in self.jobs.values_mut() {
             let open = job.state == State::Open && job.kind != Kind::Query;
             if open && now_ms - job.created_ms >= config.open_hours_max * HOUR_MS {
-                job.enter(config.open_job_becomes, job.created_ms + config.open_hours_max * HOUR_MS);
+                let end = match config.open_job_becomes {
+                    OpenJobEnd::Aborted => State::Aborted,
+                    OpenJobEnd::Failed => State::Failed,
+                };
+                job.enter(end, job.created_ms + config.open_hours_max * HOUR_MS);
                 for part in job.parts.iter_mut().filter(|part| part.state == PartState::Queued) {
                     part.state = PartState::NotProcessed;
                 }

@@ -37,7 +37,7 @@ pub mod upload;
 mod v1;
 mod work;
 
-pub use config::BulkConfig;
+pub use config::{BulkConfig, OpenJobEnd};
 pub use driver::drive;
 pub use jobs::Bulk;
 pub use route::{Route, async_plan, call, complete, dress, plan};

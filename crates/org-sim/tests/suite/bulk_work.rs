@@ -113,6 +113,24 @@ fn two_jobs_contend_for_the_same_row() {
 }
 
 #[test]
+fn reset_gives_back_the_locks_of_jobs_at_work() {
+    let mut world = World::with(slow(28.0));
+    start(&mut world, upsert(), &accounts(1));
+    world.work_out();
+    start(&mut world, insert("Order__c"), &children(200, 1));
+    assert!(matches!(world.work(), Work::At(_)));
+    world.org.reset(world.now_ms).unwrap();
+    assert_eq!(world.work(), Work::Nothing);
+    start(&mut world, upsert(), &accounts(1));
+    world.work_out();
+    let job = start(&mut world, insert("Order__c"), &children(200, 1));
+    let began = world.now_ms;
+    world.work_out();
+    assert_eq!(world.files(&job).map(|file| file.len()), [200, 0, 0]);
+    assert_eq!(world.now_ms - began, 5_600);
+}
+
+#[test]
 fn job_waits_for_the_lock_that_a_request_holds() {
     let mut config = slow(1.0);
     config.latency.collections = ServiceTime { base_ms: 3_000.0, per_record_ms: 0.0 };
