@@ -341,7 +341,12 @@ fn reference(place: &str, name: &str, spec: &FieldSpec) -> Result<Option<Referen
         Some(stem) => format!("{stem}__r"),
         None => name.strip_suffix("Id").unwrap_or(name).to_owned(),
     });
-    let on_delete = if master_detail { OnDelete::Cascade } else { spec.on_delete };
+    let on_delete = match spec.on_delete {
+        _ if master_detail => OnDelete::Cascade,
+        // A required lookup cannot be cleared.
+        OnDelete::Clear if spec.required => OnDelete::Restrict,
+        on_delete => on_delete,
+    };
     Ok(Some(Reference { to, relationship: Some(relationship.into()), on_delete, master_detail }))
 }
 

@@ -155,7 +155,7 @@ pub enum FieldType {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnDelete {
-    /// The lookup is cleared.
+    /// The lookup is cleared; a required one holds its parent instead, as `restrict` does.
     #[default]
     Clear,
     /// The parent cannot be deleted.

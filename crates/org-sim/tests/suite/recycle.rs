@@ -183,3 +183,20 @@ async fn late_commit_shows_rows_with_an_older_stamp_than_rows_seen_before() {
     assert!(stamp["records"][0]["SystemModstamp"].as_str().unwrap() < seen);
     org.stop().await;
 }
+
+#[tokio::test]
+async fn required_lookup_holds_its_parent() {
+    let (org, client) = org().await;
+    let spec = json!({ "objects": { "Held__c": { "fields": {
+        "Account__c": { "type": "lookup", "to": "Account", "required": true },
+    } } } });
+    assert_eq!(client.send("POST", "/_sim/objects", spec).await.0, 200);
+    let id = account(&client, "A").await;
+    client.create(json!({ "attributes": { "type": "Held__c" }, "Account__c": id })).await;
+    let (status, body) = client.send("DELETE", &format!("sobjects/Account/{id}"), Value::Null).await;
+    assert_eq!((status, &body[0]["errorCode"]), (400, &json!("DELETE_FAILED")));
+    let (_, describe) = client.get("sobjects/Held__c/describe").await;
+    let field = describe["fields"].as_array().unwrap().iter().find(|field| field["name"] == "Account__c").unwrap();
+    assert_eq!(field["restrictedDelete"], true);
+    org.stop().await;
+}
