@@ -15,7 +15,7 @@ objects:
   Later__e: {publish: after_commit, fields: {Order__c: {}}}
 channels:
   ChangeEvents: {members: [Account, Contact]}
-  Rich__chn: {members: [{entity: Account, enrich: [Name, BillingAddress]}, Contact]}
+  Rich__chn: {members: [{entity: Account, enrich: [Name, BillingAddress, Site]}, Contact]}
   Energy__chn: {members: [{entity: Account, filter: \"Industry = 'Energy' AND BillingAddress.City LIKE 'O%'\"}]}
 ";
 
@@ -491,6 +491,22 @@ async fn merged_event_is_cut_into_one_for_each_record_on_an_enriched_channel() {
     assert_eq!(seen[0].body["BillingAddress"]["City"], "Oslo");
     assert_eq!((&seen[1].body["Name"], &seen[1].body["Phone"]), (&json!("b"), &json!("9")));
     assert!(!seen[0].changed.contains(&"Name".to_owned()), "an enriched field did not change");
+    org.stop().await;
+}
+
+#[tokio::test]
+async fn enriched_field_that_was_set_to_null_stays_null_although_it_has_a_value_by_now() {
+    let (org, client) = org_with(config()).await;
+    let id = create(&client, json!({ "Name": "a", "Site": "x" })).await;
+    let path = format!("sobjects/Account/{id}");
+    client.send("PATCH", &path, json!({ "Site": null })).await;
+    client.send("PATCH", &path, json!({ "Site": "y", "Name": "b" })).await;
+    client.send("DELETE", &path, Value::Null).await;
+    let seen: Vec<Seen> = org.events("/data/Rich__chn", 0).unwrap().iter().map(see).collect();
+    let told: Vec<_> = seen.iter().map(|event| (&*event.change, &event.body["Site"], &event.body["Name"])).collect();
+    let (x, y, a, b, null) = (json!("x"), json!("y"), json!("a"), json!("b"), Value::Null);
+    // The name did not change with the first update: it is the one that the record has when the event is delivered.
+    assert_eq!(told, [("CREATE", &x, &a), ("UPDATE", &null, &b), ("UPDATE", &y, &b), ("DELETE", &y, &b)]);
     org.stop().await;
 }
 
