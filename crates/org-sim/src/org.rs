@@ -153,6 +153,7 @@ impl Org {
         if resumed.replay > 0 {
             org.bus.resume_after(resumed.replay + REPLAYS_AHEAD, now_ms);
         }
+        org.history.feed.resume_after(org.bus.last());
         let config = org.config.clone();
         for setting in &config.field_security {
             org.set_field_security(setting, now_ms)?;

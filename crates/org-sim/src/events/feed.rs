@@ -156,6 +156,12 @@ impl Feed {
         Self { config, ..Self::default() }
     }
 
+    /// Numbers commits and platform events above a replay id that was never issued, so that no id comes again after a
+    /// restart: neither is ever ahead of the replay ids.
+    pub fn resume_after(&mut self, replay: u64) {
+        (self.commits, self.events) = (replay, replay);
+    }
+
     /// Selects the objects whose changes are told.
     pub fn select(&mut self, objects: HashSet<Arc<str>>) {
         self.selected = objects;

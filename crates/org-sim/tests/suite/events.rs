@@ -578,6 +578,25 @@ async fn event_after_commit_goes_with_its_transaction_and_one_published_at_once_
     org.stop().await;
 }
 
+#[test]
+fn ids_of_events_do_not_come_again_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let mut world = World::new(OrgConfig { folder: Some(folder.path().to_owned()), ..config() });
+        for _ in 0..2 {
+            world.call(Method::POST, "sobjects/Shipped__e", &json!({ "Order__c": "A" }));
+            world.call(Method::POST, "sobjects/Account", &json!({ "Name": "a" }));
+        }
+        for topic in ["/event/Shipped__e", "/data/ChangeEvents"] {
+            ids.extend(world.events(topic, 0).into_iter().map(|event| (event.id, event.replay)));
+        }
+    }
+    let distinct =
+        |of: &dyn Fn(&(String, u64)) -> String| ids.iter().map(of).collect::<std::collections::BTreeSet<_>>().len();
+    assert_eq!((ids.len(), distinct(&|id| id.0.clone()), distinct(&|id| id.1.to_string())), (12, 12, 12));
+}
+
 #[tokio::test]
 async fn hour_of_publications_ends_at_its_limit_and_comes_back() {
     let events = EventsConfig { published_max: Some(2), ..EventsConfig::default() };
