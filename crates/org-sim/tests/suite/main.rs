@@ -19,6 +19,7 @@ mod model;
 mod oauth;
 mod properties;
 mod query;
+mod query_oracle;
 mod recycle;
 mod replication;
 mod rest;
