@@ -316,7 +316,7 @@ impl Org {
     pub fn reset(&mut self, now_ms: i64) -> Result<(), SimError> {
         self.store.clear();
         self.history.clear();
-        self.bus.reset(now_ms);
+        self.bus.clear(now_ms);
         self.limits.clear();
         self.faults.remove(None);
         self.cursors = Cursors::default();

@@ -76,6 +76,12 @@ impl Window {
         (self.max, self.used)
     }
 
+    /// Forgets what was used.
+    pub fn clear(&mut self) {
+        self.used = 0;
+        self.minutes.clear();
+    }
+
     /// Sets the maximum.
     pub fn set_max(&mut self, max: u64) {
         self.max = max;
@@ -232,6 +238,14 @@ impl Bus {
         self.last += 1_000_000;
         self.last_ms = now_ms;
         self.marks.push_back((self.last, now_ms));
+    }
+
+    /// Loses everything, and forgets what was used of the allocations.
+    pub fn clear(&mut self, now_ms: i64) {
+        self.reset(now_ms);
+        self.delivered.clear();
+        self.published.clear();
+        (self.dropped, self.lost, self.resets) = (0, 0, 0);
     }
 
     /// Ends the time of every event that is kept.

@@ -609,6 +609,11 @@ async fn hour_of_publications_ends_at_its_limit_and_comes_back() {
         }
     }
     org.advance_ms(3_700_000);
+    for _ in 0..2 {
+        assert_eq!(client.send("POST", "sobjects/Shipped__e", json!({ "Order__c": "A" })).await.0, 201);
+    }
+    org.reset().unwrap();
+    assert_eq!(org.events("/event/Shipped__e", 0).unwrap(), []);
     assert_eq!(client.send("POST", "sobjects/Shipped__e", json!({ "Order__c": "A" })).await.0, 201);
     org.stop().await;
 }
