@@ -105,6 +105,15 @@ impl fmt::Debug for UserConfig {
     }
 }
 
+/// What a listener with TLS needs, as PEM files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// The certificate, with the intermediate ones behind it.
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
 /// How writers in flight stand in each other's way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -145,6 +154,8 @@ impl Default for HistoryConfig {
 pub struct OrgConfig {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Serves TLS instead of plain text: REST, Pub/Sub, CometD and control requests alike.
+    pub tls: Option<TlsConfig>,
     pub edition: Edition,
     /// User licences, which add to the daily API requests.
     pub licences: u64,
@@ -181,6 +192,7 @@ impl Default for OrgConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            tls: None,
             edition: Edition::default(),
             licences: 10,
             daily_api_requests_max: None,

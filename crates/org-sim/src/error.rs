@@ -31,6 +31,11 @@ pub enum SimError {
         "PS7007 at {place}: the org cannot be kept there: {cause}; choose another folder, or give the objects that it was made with"
     )]
     Folder { place: String, cause: String },
+    /// Certificate or key of the listener are unusable.
+    #[error(
+        "PS7008 at {place}: TLS cannot be served: {cause}; give a PEM certificate and the PEM key that belongs to it"
+    )]
+    Tls { place: String, cause: String },
     /// A fault rule or another control request is unusable.
     #[error("PS7006 at {place}: {cause}; see docs/org-sim.md for the control requests")]
     Control { place: String, cause: String },
@@ -47,6 +52,7 @@ impl SimError {
             Self::History { .. } => "PS7005",
             Self::Control { .. } => "PS7006",
             Self::Folder { .. } => "PS7007",
+            Self::Tls { .. } => "PS7008",
         })
     }
 

@@ -72,7 +72,7 @@ pub struct RunningOrg {
 impl RunningOrg {
     /// The org's address: `http://127.0.0.1:40123`.
     pub fn url(&self) -> String {
-        format!("http://{}", self.server.address)
+        self.server.url()
     }
 
     /// Where it listens.

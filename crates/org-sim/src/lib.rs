@@ -47,13 +47,14 @@ mod server;
 mod soap;
 mod soql;
 mod store;
+mod tls;
 mod users;
 mod value;
 
 pub use answer::{Request, Response};
 pub use bulk::{BulkConfig, OpenJobEnd, Work};
 pub use clock::OrgClock;
-pub use config::{AppConfig, Edition, HistoryConfig, OrgConfig, RowLocks, UserConfig};
+pub use config::{AppConfig, Edition, HistoryConfig, OrgConfig, RowLocks, TlsConfig, UserConfig};
 pub use dml::Unverified;
 pub use error::SimError;
 pub use events::access::EventEntry;

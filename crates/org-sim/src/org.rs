@@ -405,7 +405,10 @@ impl Org {
     /// The address that the caller used (`localhost` stays `localhost`), or the one that the org listens on.
     pub(crate) fn own_address(&self, request: &Request<'_>) -> String {
         match request.header("host") {
-            Some(host) if !host.is_empty() => format!("http://{host}"),
+            Some(host) if !host.is_empty() => {
+                let scheme = if self.config.tls.is_some() { "https" } else { "http" };
+                format!("{scheme}://{host}")
+            }
             _ => self.base.clone(),
         }
     }

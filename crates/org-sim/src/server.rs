@@ -11,6 +11,7 @@ use crate::control;
 use crate::error::SimError;
 use crate::faults::Decided;
 use crate::org::{Begun, Org, Ticket};
+use crate::tls;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::read::GzDecoder;
@@ -29,9 +30,11 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 /// Bytes of a request's body, compressed or not.
@@ -42,6 +45,9 @@ const HEADER_BYTES_MAX: usize = 16_384;
 
 /// Connections at once; further ones wait.
 const CONNECTIONS_MAX: usize = 2048;
+
+/// A client has this long for its TLS handshake.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 
 /// Answers smaller than this are sent as they are.
 const GZIP_BYTES_MIN: usize = 512;
@@ -71,6 +77,7 @@ impl Shared {
 /// A listening server.
 pub struct Server {
     pub address: SocketAddr,
+    scheme: &'static str,
     pub shared: Arc<Shared>,
     stop: CancellationToken,
     task: JoinHandle<()>,
@@ -87,16 +94,23 @@ impl Server {
         let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let idle = Duration::from_secs(config.idle_connection_s.max(1));
-        let org = Org::new(config, &format!("http://{address}"), clock.now_ms())?;
+        let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let org = Org::new(config, &format!("{scheme}://{address}"), clock.now_ms())?;
         // An org that comes back from a folder does not live its time twice.
         clock.advance_ms((org.started_ms - clock.now_ms()).max(0));
         let arrived = org.history.feed.arrived.clone();
         let (released, woken) = (Notify::new(), Notify::new());
         let shared = Arc::new(Shared { org: Mutex::new(org), clock, released, woken, arrived });
         let stop = CancellationToken::new();
-        let task = tokio::spawn(accept(listener, shared.clone(), stop.clone(), idle));
+        let task = tokio::spawn(accept((listener, tls), shared.clone(), stop.clone(), idle));
         let jobs = tokio::spawn(bulk::drive(shared.clone(), stop.clone()));
-        Ok(Self { address, shared, stop, task, jobs })
+        Ok(Self { address, scheme, shared, stop, task, jobs })
+    }
+
+    /// `http://127.0.0.1:40123`, or with `https`.
+    pub fn url(&self) -> String {
+        format!("{}://{}", self.scheme, self.address)
     }
 
     /// Closes the listener and every connection, and writes the history out.
@@ -113,7 +127,12 @@ impl Server {
     }
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>, stop: CancellationToken, idle: Duration) {
+async fn accept(
+    (listener, tls): (TcpListener, Option<TlsAcceptor>),
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+    idle: Duration,
+) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     loop {
@@ -132,18 +151,25 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, stop: CancellationTo
             }
         };
         let Ok(slot) = slots.clone().acquire_owned().await else { break };
-        let shared = shared.clone();
+        let (shared, tls) = (shared.clone(), tls.clone());
         connections.spawn(async move {
-            serve(stream, shared, idle).await;
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "TCP_NODELAY could not be set");
+            }
+            match tls {
+                None => serve(stream, shared, idle).await,
+                Some(tls) => match tokio::time::timeout(HANDSHAKE_MAX, tls.accept(stream)).await {
+                    Ok(Ok(stream)) => serve(stream, shared, idle).await,
+                    Ok(Err(error)) => tracing::warn!(%error, "a client's TLS handshake failed"),
+                    Err(_) => tracing::warn!("a client did not end its TLS handshake"),
+                },
+            }
             drop(slot);
         });
     }
 }
 
-async fn serve(stream: TcpStream, shared: Arc<Shared>, idle: Duration) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY could not be set");
-    }
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, shared: Arc<Shared>, idle: Duration) {
     let service = service_fn(move |request| route(shared.clone(), request));
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(idle).max_buf_size(512 * 1024);

@@ -25,6 +25,7 @@ mod replication;
 mod rest;
 mod soap;
 mod support;
+mod tls;
 
 #[cfg(feature = "pubsub")]
 mod grpc;

@@ -22,6 +22,7 @@ pub async fn run(args: &OrgArgs, as_json: bool) -> Answer {
     };
     let calls = thousands(config.daily_api_requests());
     let (edition, licences) = (config.edition.word(), config.licences);
+    let carried = if config.tls.is_some() { "over TLS" } else { "in plain text" };
     let kept = match &config.folder {
         Some(folder) => format!("its records are kept in {}", folder.display()),
         None => "its records are in memory only (--folder keeps them)".to_owned(),
@@ -55,7 +56,7 @@ pub async fn run(args: &OrgArgs, as_json: bool) -> Answer {
              export SF_URL={url}\n  export SF_CLIENT_ID={id}\n  export SF_CLIENT_SECRET={secret}\n\n  \
              token        curl -d grant_type=client_credentials -d client_id={id} -d client_secret={secret} {url}/services/oauth2/token\n  \
              user         {username}, password {password} (SOAP login and password flow; no security token)\n  \
-             Pub/Sub API  {address}, gRPC in plain text\n  \
+             Pub/Sub API  {address}, gRPC {carried}\n  \
              steer it     penstock org --at {url} seed|fault|clock|limits|history|events|reset\n\n\
              Ctrl-C stops it; {kept}.\n",
             address = org.address(),
