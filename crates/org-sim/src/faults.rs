@@ -250,6 +250,28 @@ pub struct FaultRule {
     /// Fires at most so often; none without end.
     #[serde(default)]
     pub count: Option<u64>,
+    /// In force only then; none from now on.
+    #[serde(default)]
+    pub schedule: Option<Schedule>,
+}
+
+/// When a rule is in force, by the org's clock; other requests do not count as matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Schedule {
+    /// From so many milliseconds after the rule was added.
+    #[serde(default)]
+    pub in_ms: i64,
+    /// For so many milliseconds; none without end.
+    #[serde(default)]
+    pub for_ms: Option<i64>,
+}
+
+impl Schedule {
+    fn holds(self, since_added_ms: i64) -> bool {
+        let since = since_added_ms - self.in_ms;
+        since >= 0 && self.for_ms.is_none_or(|length| since < length)
+    }
 }
 
 fn every() -> u64 {
@@ -259,7 +281,7 @@ fn every() -> u64 {
 impl FaultRule {
     /// A rule that fires on each match.
     pub fn new(matches: FaultMatch, effect: Effect) -> Self {
-        Self { matches, effect, after: 0, every: 1, fraction: 1.0, count: None }
+        Self { matches, effect, after: 0, every: 1, fraction: 1.0, count: None, schedule: None }
     }
 
     /// The same rule, firing at most `count` times.
@@ -329,6 +351,7 @@ struct Armed {
     rule: FaultRule,
     matched: u64,
     fired: u64,
+    added_ms: i64,
 }
 
 /// A rule as `GET /_sim/faults` shows it.
@@ -346,19 +369,25 @@ pub struct Faults {
     seed: u64,
     next_id: u64,
     rules: Vec<Armed>,
+    now_ms: i64,
 }
 
 impl Faults {
     /// Makes an empty set whose fractions are drawn from `seed`.
     pub fn new(seed: u64) -> Self {
-        Self { seed, next_id: 1, rules: Vec::new() }
+        Self { seed, next_id: 1, rules: Vec::new(), now_ms: 0 }
+    }
+
+    /// Says what the org's clock shows, for schedules.
+    pub fn set_now(&mut self, now_ms: i64) {
+        self.now_ms = now_ms;
     }
 
     /// Adds a rule and returns its number.
     pub fn add(&mut self, rule: FaultRule) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
-        self.rules.push(Armed { id, rule, matched: 0, fired: 0 });
+        self.rules.push(Armed { id, rule, matched: 0, fired: 0, added_ms: self.now_ms });
         id
     }
 
@@ -412,9 +441,10 @@ impl Faults {
     }
 
     fn fire(&mut self, seen: &Seen<'_>, part: Option<Part>, mut act: impl FnMut(&FaultRule, &dyn Fn(usize) -> f64)) {
-        let seed = self.seed;
+        let (seed, now_ms) = (self.seed, self.now_ms);
         for armed in &mut self.rules {
-            if !matches(&armed.rule.matches, seen) || !fits(&armed.rule, part) {
+            let in_force = armed.rule.schedule.is_none_or(|schedule| schedule.holds(now_ms - armed.added_ms));
+            if !in_force || !matches(&armed.rule.matches, seen) || !fits(&armed.rule, part) {
                 continue;
             }
             let nth = armed.matched;
@@ -543,6 +573,21 @@ mod tests {
         assert_eq!(at, [1, 4]);
         assert_eq!((faults.report()[0].matched, faults.report()[0].fired), (12, 2));
         assert_eq!(faults.remove(None), 1);
+    }
+
+    #[test]
+    fn scheduled_rule_is_in_force_for_its_time_only() {
+        let mut faults = Faults::new(1);
+        faults.set_now(1_000);
+        let schedule = Some(Schedule { in_ms: 500, for_ms: Some(100) });
+        faults.add(FaultRule { schedule, ..FaultRule::new(FaultMatch::default(), Effect::CutBody) });
+        let at = |faults: &mut Faults, now_ms| {
+            faults.set_now(now_ms);
+            faults.decide(&seen(&[])).cut_body
+        };
+        let fired = [1_000, 1_499, 1_500, 1_599, 1_600].map(|now_ms| at(&mut faults, now_ms));
+        assert_eq!(fired, [false, false, true, true, false]);
+        assert_eq!(faults.report()[0].matched, 2);
     }
 
     #[test]

@@ -120,7 +120,9 @@ impl RunningOrg {
 
     /// Adds a fault rule and returns its number.
     pub fn fault(&self, rule: FaultRule) -> u64 {
-        self.shared.org.lock().add_fault(rule)
+        let mut org = self.shared.org.lock();
+        org.faults.set_now(self.shared.clock.now_ms());
+        org.add_fault(rule)
     }
 
     /// Removes every fault rule.

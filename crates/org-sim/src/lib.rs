@@ -61,7 +61,7 @@ pub use events::access::EventEntry;
 pub use events::bitmap::read as read_bitmap;
 pub use events::diff::apply as apply_diff;
 pub use events::{Begin, ChannelSpec, EventsConfig, FullMember, ManagedSpec, MemberSpec};
-pub use faults::{Api, BulkCall, Effect, FaultMatch, FaultReport, FaultRule, Operation, When};
+pub use faults::{Api, BulkCall, Effect, FaultMatch, FaultReport, FaultRule, Operation, Schedule, When};
 pub use handle::{Credentials, OrgSim, RunningOrg};
 pub use history::{HistoryEntry, HistoryOp};
 pub use ids::SfId;

@@ -125,6 +125,7 @@ impl Org {
         let users = seed_users(&mut store, &mut history, &config, now_ms)?;
         store.save(resumed);
         let mut faults = Faults::new(config.seed);
+        faults.set_now(now_ms);
         for rule in &config.faults {
             faults.add(rule.clone());
         }
@@ -181,6 +182,7 @@ impl Org {
 
     /// Works on Bulk jobs for one step; never done inside a request.
     pub fn work(&mut self, now_ms: i64) -> Work {
+        self.faults.set_now(now_ms);
         bulk::step(self, now_ms)
     }
 
@@ -283,6 +285,7 @@ impl Org {
 
     /// Does what is due by now whoever calls: empties the recycle bin of what is too old.
     pub(crate) fn tick(&mut self, now_ms: i64) {
+        self.faults.set_now(now_ms);
         recycle::expire(&mut self.store, &mut self.history, &self.config.unverified, now_ms);
         self.pump_events(now_ms);
     }

@@ -89,6 +89,7 @@ pub async fn serve(shared: &Arc<Shared>, parts: &Parts, body: &[u8]) -> Result<R
 
 fn decide(shared: &Shared, authorization: &str) -> Decided {
     let mut org = shared.org.lock();
+    org.faults.set_now(shared.clock.now_ms());
     let seen = Seen { api: Api::Cometd, object: None, operation: Operation::Read, client: None, keys: &[], rows: 1 };
     let decided = if org.faults.is_empty() { Decided::default() } else { org.faults.decide(&seen) };
     if decided.revoke {

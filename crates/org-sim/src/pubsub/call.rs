@@ -55,6 +55,7 @@ impl Call {
                 return Ok(());
             }
             let seen = Seen { api: crate::faults::Api::Pubsub, object, operation, client: None, keys: &[], rows };
+            org.faults.set_now(self.shared.clock.now_ms());
             let decided = org.faults.decide(&seen);
             if decided.revoke {
                 org.sessions.revoke(&self.token);
