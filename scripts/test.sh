@@ -16,10 +16,10 @@ step() {
 step format cargo fmt --all --check
 step lints cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
 step build cargo build --locked --workspace --all-targets --quiet
-step layering cargo xtask layering
-step tidy cargo xtask tidy
+step layering target/debug/xtask layering
+step tidy target/debug/xtask tidy
 step tests cargo test --locked --workspace --quiet
 step clients scripts/clients.sh
 step demo target/debug/penstock demo --seconds 8 --rate 200 --json
 step demo-realistic target/debug/penstock demo --seconds 6 --rate 40 --profile realistic --json
-step chaos cargo xtask chaos --kills 20 --seed 1 --json
+step chaos target/debug/xtask chaos --kills 20 --seed 1 --json
