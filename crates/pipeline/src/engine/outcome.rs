@@ -109,7 +109,7 @@ impl Group {
         let run = &mut self.routes[index];
         run.status.count_batch(kind == JobKind::ReadBack, calls);
         if ok && kind == JobKind::Send {
-            run.took(batch.took);
+            run.took(batch.took, batch.rows.len());
         }
         if let Some(oldest) = batch.times_ms.iter().min() {
             run.answered(*oldest, now_ms);
@@ -189,7 +189,7 @@ impl Group {
                 }
             }
             Verdict::Return => self.give_back(row, None),
-            Verdict::Suspect => self.suspect(index, kind, row, (batch, floor, now)),
+            Verdict::Suspect => self.suspect(index, kind, row, (batch, company, floor, now)),
             Verdict::Missing => self.missing(index, row, (company, now), sorted),
             Verdict::Again { error, counts } => self.again(index, row, error, (counts, company, now), sorted),
             Verdict::Parent(error) => self.parent_missing(index, row, error, now, sorted),
@@ -319,7 +319,13 @@ impl Group {
     }
 
     /// Remembers that the target may hold the row, and comes back to it after a grace.
-    fn suspect(&mut self, index: usize, kind: JobKind, row: JobRow, (batch, floor, now): (BatchId, Offset, Duration)) {
+    fn suspect(
+        &mut self,
+        index: usize,
+        kind: JobKind,
+        row: JobRow,
+        (batch, company, floor, now): (BatchId, usize, Offset, Duration),
+    ) {
         let (mut until, now_ms) = (now, self.shared.now_ms());
         if kind == JobKind::Send {
             for offset in row.offsets() {
@@ -327,7 +333,8 @@ impl Group {
             }
             let run = &mut self.routes[index];
             run.suspect_floor = Some(run.suspect_floor.map_or(floor, |earlier| earlier.min(floor)));
-            until += run.grace(self.shared.spec.recovery_grace);
+            run.suspect_rows = run.suspect_rows.max(company as u64);
+            until += run.suspect_grace(self.shared.spec.recovery_grace);
         }
         self.give_back(row, Some(until));
     }

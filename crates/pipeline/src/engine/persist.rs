@@ -86,7 +86,7 @@ impl Group {
             let offset = self.window.checkpoint(index as u16).max(run.status.checkpoint);
             let settlements_from = run.ledger.needed_from(offset).unwrap_or(self.settlements_end);
             Checkpoint::new(offset, settlements_from, run.batches_from(batches_end), next_batch, at_ms)
-                .with_slowest_call(run.slowest_call())
+                .with_pace(run.pace())
         });
         Ok(taken.collect())
     }

@@ -187,7 +187,7 @@ impl Group {
             loaded: (*loaded).clone(),
             until,
             failures,
-            grace: self.routes[route].grace(self.shared.spec.recovery_grace),
+            grace: self.routes[route].grace(self.shared.spec.recovery_grace, 1),
             pass,
             _place: org_place,
             calls: 0,

@@ -2,8 +2,8 @@
 
 use super::route::Route;
 use super::status::{Latencies, RouteStatus};
-use crate::recovery::RecoveredRoute;
-use crate::settle::{Checkpoint, Ledger};
+use crate::recovery::{RecoveredRoute, rows_of};
+use crate::settle::{Checkpoint, Ledger, Pace};
 use model::{Lane, Offset};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub struct Pause {
 }
 
 /// With each call a part of the slowest one's time is forgotten: half of it after some 700 calls.
-const SLOWEST_FORGOTTEN: u32 = 1024;
+const SLOWEST_FORGOTTEN: u64 = 1024;
 /// Salesforce ends a request after ten minutes.
 const GRACE_MAX: Duration = Duration::from_secs(600);
 /// As long as nothing is known of the target's pace, the grace is this many times what is configured.
@@ -55,8 +55,10 @@ pub struct RouteRun {
     pub stored: Option<Checkpoint>,
     /// Set when a record stands behind which nothing is read.
     pub halted: Option<String>,
-    /// The longest that a call took, slowly forgotten.
-    slowest_call: Option<Duration>,
+    /// What calls took; the slowest one is slowly forgotten.
+    pace: Option<Pace>,
+    /// Rows of the largest batch that had no answer.
+    pub suspect_rows: u64,
     row_bytes_mean: usize,
     /// Age of the oldest row of the newest batch, when it was answered.
     head_age_ms: i64,
@@ -90,7 +92,8 @@ impl RouteRun {
             rate_from: (0, now),
             stored: None,
             halted: None,
-            slowest_call: recovered.slowest_call,
+            pace: recovered.pace,
+            suspect_rows: recovered.unanswered.iter().map(|(_, _, rows)| rows_of(rows)).max().unwrap_or_default(),
             row_bytes_mean: 512,
             head_age_ms: 0,
             route,
@@ -117,22 +120,30 @@ impl RouteRun {
     }
 
     /// Learns how long the target takes over a call.
-    pub fn took(&mut self, took: Duration) {
-        let slowest = self.slowest_call.unwrap_or_default();
-        self.slowest_call = Some(took.max(slowest - slowest / SLOWEST_FORGOTTEN));
+    pub fn took(&mut self, took: Duration, rows: usize) {
+        let known = self.pace.unwrap_or_default();
+        let slowest_ms = known.slowest_ms - known.slowest_ms / SLOWEST_FORGOTTEN;
+        let seen = Pace { slowest_ms: took.as_millis() as u64, largest_rows: rows as u64 };
+        self.pace = Some(Pace { slowest_ms, ..known }.and(seen));
     }
 
-    /// The longest that a call took.
-    pub fn slowest_call(&self) -> Option<Duration> {
-        self.slowest_call
+    /// What calls took.
+    pub fn pace(&self) -> Option<Pace> {
+        self.pace
     }
 
-    /// How long a call without an answer may still be under way in the target. `least`: as the configuration says.
-    pub fn grace(&self, least: Duration) -> Duration {
-        match self.slowest_call {
-            Some(slowest) => least.max(slowest * 2).min(least.max(GRACE_MAX)),
-            None => least * GRACE_UNKNOWN,
-        }
+    /// How long a call of so many rows without an answer may still be under way in the target. `least`: as the
+    /// configuration says. What was learned from smaller calls is taken to grow with the rows.
+    pub fn grace(&self, least: Duration, rows: u64) -> Duration {
+        let Some(pace) = self.pace else { return least * GRACE_UNKNOWN };
+        let times_larger = (rows / pace.largest_rows.max(1)).max(1);
+        let learned = Duration::from_millis(pace.slowest_ms.saturating_mul(2).saturating_mul(times_larger));
+        least.max(learned).min(least.max(GRACE_MAX))
+    }
+
+    /// The same for the largest of the batches that are suspects.
+    pub fn suspect_grace(&self, least: Duration) -> Duration {
+        self.grace(least, self.suspect_rows)
     }
 
     /// How long the oldest record has until its deadline.

@@ -141,7 +141,7 @@ impl Group {
             self.settle_implied(index, taken);
             return None;
         }
-        let grace = self.routes[index].grace(self.shared.spec.recovery_grace);
+        let grace = self.routes[index].suspect_grace(self.shared.spec.recovery_grace);
         let grace_ms = grace.as_millis() as i64;
         let left_ms = (suspect.at_ms + grace_ms - self.shared.now_ms()).clamp(0, grace_ms);
         if left_ms > 0 {
@@ -179,6 +179,7 @@ impl Group {
         let closed = self.suspects.clear(index as u16, offset);
         if self.suspects.of_route(index as u16) == 0 {
             self.routes[index].suspect_floor = None;
+            self.routes[index].suspect_rows = 0;
         }
         closed
     }

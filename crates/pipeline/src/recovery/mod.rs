@@ -18,5 +18,6 @@
 mod replay;
 mod suspects;
 
+pub(crate) use replay::rows_of;
 pub use replay::{Recovered, RecoveredRoute, recover};
 pub use suspects::{Suspect, Suspects};

@@ -1,13 +1,12 @@
 //! Reading the journals from the checkpoints on.
 
 use crate::settle::internal;
-use crate::settle::{BATCHES, Checkpoint, SETTLEMENTS};
+use crate::settle::{BATCHES, Checkpoint, Pace, SETTLEMENTS};
 use crate::spec::RouteSpec;
 use contract::{Log, StateStore};
 use hashbrown::HashMap;
 use model::{BatchId, BatchIntent, Offset, OffsetRange, RouteId, Settlement, StreamPartition};
 use serde::de::DeserializeOwned;
-use std::time::Duration;
 
 use crate::engine::EngineError;
 
@@ -38,8 +37,8 @@ pub struct RecoveredRoute {
     pub batches_from: Offset,
     /// The highest offset that the journals speak of.
     pub highest: Offset,
-    /// The longest that a call took, as far as checkpoint and journals tell.
-    pub slowest_call: Option<Duration>,
+    /// What calls took, as far as checkpoint and journals tell.
+    pub pace: Option<Pace>,
 }
 
 /// Reads checkpoints and journals. A route without checkpoint starts at its stream's start.
@@ -60,7 +59,7 @@ pub async fn recover(log: &dyn Log, state: &dyn StateStore, routes: &[RouteSpec]
                     from: checkpoint.offset,
                     settlements_from: checkpoint.settlements_from,
                     batches_from: checkpoint.batches_from,
-                    slowest_call: checkpoint.slowest_call_ms.map(Duration::from_millis),
+                    pace: checkpoint.pace,
                     ..RecoveredRoute::default()
                 }
             }
@@ -126,8 +125,11 @@ async fn replay_batches(
         }
         match answered.get(&intent.batch) {
             Some(at_ms) => {
-                let took = Duration::from_millis(at_ms.saturating_sub(intent.at_ms).max(0) as u64);
-                part.slowest_call = part.slowest_call.max(Some(took));
+                let seen = Pace {
+                    slowest_ms: at_ms.saturating_sub(intent.at_ms).max(0) as u64,
+                    largest_rows: rows_of(&intent.offsets),
+                };
+                part.pace = Some(part.pace.unwrap_or_default().and(seen));
             }
             None if same && intent.offsets.iter().any(|range| range.to > part.from) => {
                 part.unanswered.push((intent.batch, intent.at_ms, intent.offsets));
@@ -140,6 +142,11 @@ async fn replay_batches(
         part.unanswered.sort_by_key(|(batch, _, _)| *batch);
     }
     Ok(())
+}
+
+/// Number of rows in ranges of offsets.
+pub(crate) fn rows_of(ranges: &[OffsetRange]) -> u64 {
+    ranges.iter().map(|range| range.to.0 - range.from.0).sum()
 }
 
 fn index_of(routes: &[RouteSpec]) -> HashMap<RouteId, usize> {

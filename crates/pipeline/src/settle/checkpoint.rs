@@ -6,7 +6,6 @@
 use contract::{StateError, StateOp, StateStore};
 use model::{Offset, Partition, RouteId};
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
 
 /// The state store's space.
 pub const SPACE: &str = "checkpoint";
@@ -32,9 +31,29 @@ pub struct Checkpoint {
     pub fingerprints: u32,
     /// Unix milliseconds.
     pub at_ms: i64,
-    /// How long the target takes over a call, at most: what a restart waits for the calls of the process before it.
+    /// How long the target takes over a call: what a restart waits for the calls of the process before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub slowest_call_ms: Option<u64>,
+    pub pace: Option<Pace>,
+}
+
+/// What calls take, as far as was seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pace {
+    /// Of the slowest one.
+    pub slowest_ms: u64,
+    /// Rows of the largest one.
+    pub largest_rows: u64,
+}
+
+impl Pace {
+    /// Of both, the slower and the larger.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            slowest_ms: self.slowest_ms.max(other.slowest_ms),
+            largest_rows: self.largest_rows.max(other.largest_rows),
+        }
+    }
 }
 
 impl Checkpoint {
@@ -48,14 +67,13 @@ impl Checkpoint {
             next_batch,
             fingerprints: FINGERPRINTS,
             at_ms,
-            slowest_call_ms: None,
+            pace: None,
         }
     }
 
     /// With what was learned of the target's pace.
-    pub fn with_slowest_call(mut self, slowest: Option<Duration>) -> Self {
-        self.slowest_call_ms = slowest.map(|slowest| slowest.as_millis() as u64);
-        self
+    pub fn with_pace(self, pace: Option<Pace>) -> Self {
+        Self { pace, ..self }
     }
 
     /// The key of a route's checkpoint.
@@ -115,9 +133,9 @@ mod tests {
     }
 
     #[test]
-    fn slowest_call_comes_back() {
-        let checkpoint =
-            Checkpoint::new(Offset(1), Offset(2), Offset(3), 4, 5).with_slowest_call(Some(Duration::from_millis(5700)));
+    fn pace_comes_back() {
+        let pace = Pace { slowest_ms: 5700, largest_rows: 200 };
+        let checkpoint = Checkpoint::new(Offset(1), Offset(2), Offset(3), 4, 5).with_pace(Some(pace));
         let StateOp::Put { value, .. } = checkpoint.put(&RouteId::from("orders"), Partition(0)) else { panic!() };
         assert_eq!(Checkpoint::decode(&value), Ok(checkpoint));
     }

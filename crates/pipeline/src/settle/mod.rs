@@ -14,7 +14,7 @@ mod ledger;
 mod streams;
 mod writer;
 
-pub use checkpoint::Checkpoint;
+pub use checkpoint::{Checkpoint, Pace};
 pub use ledger::Ledger;
 pub(crate) use streams::internal;
 pub use streams::{BATCHES, DEAD_LETTERS, Journal, SETTLEMENTS, create_streams};

@@ -136,11 +136,11 @@ async fn request_of_the_dead_process_is_not_overtaken() {
 async fn slow_target_is_given_the_time_that_its_calls_take() {
     use std::time::Duration;
     let world = World::new(vec![item()]).await;
-    // Calls take much longer than the configured grace of 20 ms, and the pipeline has seen it.
-    world.target.script(|_| Some(Fault::Late(Duration::from_secs(6))));
+    // A row takes much longer than the configured grace of 20 ms, and the pipeline has seen it, of one.
+    world.target.script(|batch| Some(Fault::Late(Duration::from_secs(6) * batch.rows.len() as u32)));
     let first = world.append(&[write(7, 1)]).await;
     world.run_through(first).await;
-    let end = world.append(&[write(1, 1), write(1, 2)]).await;
+    let end = world.append(&[write(1, 1), write(2, 1), write(3, 1), write(1, 2)]).await;
     let mut run = world.start();
     run.until(|status| status.routes[0].lanes[1].in_flight == 1).await;
     tokio::time::sleep(Duration::from_millis(1)).await;
