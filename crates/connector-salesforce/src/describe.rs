@@ -145,6 +145,8 @@ struct WireField {
     relationship_name: Option<String>,
     picklist_values: Option<Vec<WirePicklistValue>>,
     restricted_picklist: bool,
+    /// 0 or 1 for a master-detail relationship, null for a lookup.
+    relationship_order: Option<u8>,
 }
 
 #[derive(Deserialize)]
@@ -187,6 +189,7 @@ fn field(wire: WireField) -> FieldSchema {
         relationship_name: wire.relationship_name.map(Arc::from),
         picklist: picklist.filter(|value| value.active).filter_map(|value| value.value).collect(),
         picklist_restricted: wire.restricted_picklist,
+        master_detail: wire.relationship_order.is_some(),
     }
 }
 
@@ -227,7 +230,8 @@ mod tests {
               "picklistValues":[{"value":"New","active":true},{"value":"Old","active":false}],"restrictedPicklist":true,
               "referenceTo":[],"relationshipName":null,"extra":1},
              {"name":"Num__c","type":"double","precision":18,"scale":2},{"name":"N","type":"int","digits":9},
-             {"name":"AccountId","type":"reference","referenceTo":["Account"],"relationshipName":"Account"}]}"#;
+             {"name":"AccountId","type":"reference","referenceTo":["Account"],"relationshipName":"Account","relationshipOrder":null},
+             {"name":"Order__c","type":"reference","referenceTo":["Order__c"],"relationshipName":"Order__r","relationshipOrder":0}]}"#;
         let schema = parse(body).unwrap();
         let status = schema.field("status").unwrap();
         assert_eq!((status.kind, status.picklist.as_slice()), (FieldKind::Picklist, ["New".to_owned()].as_slice()));
@@ -235,6 +239,8 @@ mod tests {
         assert_eq!(schema.field("Num__c").map(|f| (f.precision, f.scale)), Some((18, 2)));
         assert_eq!(schema.field("N").map(|f| f.precision), Some(9));
         assert_eq!(schema.field("AccountId").unwrap().relationship_name.as_deref(), Some("Account"));
+        let owned = |name| schema.field(name).unwrap().master_detail;
+        assert!(owned("Order__c") && !owned("AccountId"));
     }
 
     #[test]

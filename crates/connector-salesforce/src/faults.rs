@@ -1,6 +1,6 @@
 //! Makes the errors that leave this crate: code, class, place, a bounded sentence.
 
-use contract::SinkError;
+use contract::{SinkError, Spend};
 use model::{ErrorClass, ErrorCode};
 
 /// The org cannot be reached.
@@ -43,7 +43,7 @@ pub(crate) const UNSURE: &str = "PS4111";
 /// A sentence of the target longer than this is cut: it goes into logs, dead letters and tables.
 const MESSAGE_BYTES_MAX: usize = 1024;
 
-/// Makes an error; `calls` is filled in where the call began, and the sentence is scrubbed and cut where it leaves
+/// Makes an error; `spent` is filled in where the call began, and the sentence is scrubbed and cut where it leaves
 /// (`Transport::clean`: in that order, or a secret that is cut in half would stay).
 pub(crate) fn fault(code: &'static str, class: ErrorClass, place: &str, message: impl AsRef<str>) -> SinkError {
     SinkError {
@@ -53,7 +53,7 @@ pub(crate) fn fault(code: &'static str, class: ErrorClass, place: &str, message:
         message: message.as_ref().to_owned(),
         target_code: None,
         retry_after: None,
-        calls: 0,
+        spent: Spend::default(),
     }
 }
 

@@ -9,10 +9,10 @@ use crate::{readings, write};
 use async_trait::async_trait;
 use contract::{
     AllocationReading, AppliedBatch, Clock, ObjectSchema, OutBatch, OutOp, ReadBack, RowResult, Sink, SinkError,
-    SinkLimits,
+    SinkLimits, Spend,
 };
 use http::Method;
-use model::{ErrorClass, FieldValue, Finding, ObjectName};
+use model::{Api, ErrorClass, FieldValue, Finding, ObjectName};
 use serde::Deserialize;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -236,15 +236,15 @@ impl Sink for SalesforceSink {
     async fn describe(&self, object: &ObjectName) -> Result<Arc<ObjectSchema>, SinkError> {
         let mut spent = 0;
         let described = self.descriptions.get(&self.transport, object, &mut spent).await;
-        described.map_err(|error| SinkError { calls: spent, ..error })
+        described.map_err(|error| SinkError { spent: Spend::calls(spent), ..error })
     }
 
     fn forget(&self, object: &ObjectName) {
         self.descriptions.forget(object);
     }
 
-    fn limits(&self) -> SinkLimits {
-        self.limits
+    fn limits(&self, api: Api) -> Option<SinkLimits> {
+        (api == Api::Collections).then_some(self.limits)
     }
 
     async fn apply(&self, batch: &OutBatch) -> Result<AppliedBatch, SinkError> {
@@ -258,9 +258,9 @@ impl Sink for SalesforceSink {
                         self.transport.clean(&mut error.code);
                     }
                 }
-                Ok(AppliedBatch { rows, calls: spent })
+                Ok(AppliedBatch { rows, spent: Spend::calls(spent) })
             }
-            Err(error) => Err(SinkError { calls: spent, ..to_split(error, batch) }),
+            Err(error) => Err(SinkError { spent: Spend::calls(spent), ..to_split(error, batch) }),
         }
     }
 
@@ -269,14 +269,14 @@ impl Sink for SalesforceSink {
         let mut spent = 0;
         match self.held(batch, &mut spent).await {
             Ok(rows) => Ok((rows, spent)),
-            Err(error) => Err(SinkError { calls: spent, ..error }),
+            Err(error) => Err(SinkError { spent: Spend::calls(spent), ..error }),
         }
     }
 
     async fn allocations(&self) -> Result<Vec<AllocationReading>, SinkError> {
         let mut spent = 0;
         let read = self.read_limits(&mut spent).await;
-        read.map_err(|error| SinkError { calls: spent, ..error })
+        read.map_err(|error| SinkError { spent: Spend::calls(spent), ..error })
     }
 
     fn take_readings(&self) -> Vec<AllocationReading> {

@@ -20,8 +20,9 @@ pub use clock::{Clock, SystemClock};
 pub use crash::{CrashPoint, CrashPoints};
 pub use log::{AcceptedEnd, Appended, Bounds, Log, LogBatch, LogError, ProducerState, Retention, StreamSpec};
 pub use sink::{
-    AllocationReading, AppliedBatch, ColumnReference, FieldKind, FieldSchema, ObjectSchema, OutBatch, OutColumn, OutOp,
-    OutRow, ReadBack, RowError, RowResult, Sink, SinkError, SinkLimits,
+    Adopted, AdoptedRow, AllocationReading, AppliedBatch, ColumnReference, FieldKind, FieldSchema, JobHost,
+    ObjectSchema, OutBatch, OutColumn, OutOp, OutRow, ReadBack, RowError, RowResult, Sink, SinkError, SinkLimits,
+    Spend,
 };
 pub use source::{
     Admission, AdmitAll, Source, SourceContext, SourceEnd, SourceError, SourceStatus, StreamBinding, TablePhase,

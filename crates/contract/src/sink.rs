@@ -1,7 +1,9 @@
 //! Where rows go.
 
 use async_trait::async_trait;
-use model::{BatchId, Cell, ErrorClass, ErrorCode, FieldValue, Finding, Lane, ObjectName, Position, Retry, RouteId};
+use model::{
+    Api, BatchId, Cell, ErrorClass, ErrorCode, FieldValue, Finding, Lane, ObjectName, Position, Retry, RouteId,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,14 +29,69 @@ pub trait Sink: Send + Sync + 'static {
     /// Drops the cached description, after the target said that a field is unknown.
     fn forget(&self, object: &ObjectName);
 
-    /// Limits of one batch.
-    fn limits(&self) -> SinkLimits;
+    /// Limits of one batch by this way; none when the sink does not have it. Every sink has `Api::Collections`.
+    fn limits(&self, api: Api) -> Option<SinkLimits>;
 
-    /// Applies a batch; every row is answered.
+    /// The most that a batch of so many rows costs by this way.
+    fn cost(&self, _api: Api, _op: OutOp, rows: usize) -> Spend {
+        Spend::calls(u32::from(rows > 0))
+    }
+
+    /// False when this way cannot carry the row as it is (a text that CSV has no form for): it goes by another one.
+    fn carries(&self, _api: Api, _row: &OutRow) -> bool {
+        true
+    }
+
+    /// Applies a batch by its way, `Api::Bulk` excepted; every row is answered.
     ///
     /// # Errors
     /// `SinkError` when the batch as a whole was refused or got no answer; class `Unknown` when rows may have been applied.
     async fn apply(&self, batch: &OutBatch) -> Result<AppliedBatch, SinkError>;
+
+    /// Applies a batch by a job that takes as long as it takes; every row is answered. The job's name is noted with `host`,
+    /// durably, before anything is uploaded; each row is uploaded at most once.
+    ///
+    /// When `host.stopping()` ends, a job that is not handed over yet is aborted (class `Transient`: nothing was applied);
+    /// one that the target works on is left to be adopted (class `Unknown`).
+    ///
+    /// # Errors
+    /// As `apply`.
+    async fn apply_job(&self, batch: &OutBatch, _host: &dyn JobHost) -> Result<AppliedBatch, SinkError> {
+        Err(SinkError::no_such_way(Api::Bulk, batch))
+    }
+
+    /// Tells what became of the rows of a batch that a job was made for by a process that is gone (or whose answer was lost).
+    /// Waits for the job's end; closes one that never got all of its rows. Answers in the order of the rows, which may be some
+    /// of the job's.
+    ///
+    /// # Errors
+    /// `SinkError`; nothing was changed, but that the job may be closed.
+    async fn adopt(&self, batch: &OutBatch, _job: &str) -> Result<Adopted, SinkError> {
+        Err(SinkError::no_such_way(Api::Bulk, batch))
+    }
+
+    /// Closes jobs of ours that were made for these objects since `since_ms` (Unix milliseconds), got no rows yet, and are
+    /// not among `known`: their makers died before they could note them. Returns how many.
+    ///
+    /// # Errors
+    /// `SinkError`; some may be closed.
+    async fn close_leftovers(
+        &self,
+        _objects: &[ObjectName],
+        _since_ms: i64,
+        _known: &[String],
+    ) -> Result<usize, SinkError> {
+        Ok(0)
+    }
+
+    /// Applies parts (each of one object and operation) in order, all rows or none. Shape: one answer per part; when rows are
+    /// refused, those at fault carry their own error and the others class `Collateral`.
+    ///
+    /// # Errors
+    /// As `apply`, for all parts together.
+    async fn apply_together(&self, parts: &[OutBatch]) -> Result<Vec<AppliedBatch>, SinkError> {
+        Err(SinkError::no_such_way(Api::Graph, &parts[0]))
+    }
 
     /// Tells for each row, in order, whether the target already holds its effect.
     ///
@@ -61,6 +118,60 @@ pub struct AllocationReading {
     pub used: u64,
     /// Unix milliseconds.
     pub at_ms: i64,
+}
+
+/// What a batch costs of the target's allocations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Spend {
+    /// API requests.
+    pub calls: u32,
+    /// Batches of 10,000 rows that the target cuts a job into.
+    pub bulk_batches: u32,
+    /// Platform events published.
+    pub events: u32,
+}
+
+impl Spend {
+    /// A cost of API requests only.
+    pub fn calls(calls: u32) -> Self {
+        Self { calls, ..Self::default() }
+    }
+
+    /// True when it costs nothing.
+    pub fn is_nothing(self) -> bool {
+        self == Self::default()
+    }
+}
+
+impl std::ops::Add for Spend {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            calls: self.calls.saturating_add(other.calls),
+            bulk_batches: self.bulk_batches.saturating_add(other.bulk_batches),
+            events: self.events.saturating_add(other.events),
+        }
+    }
+}
+
+impl std::ops::AddAssign for Spend {
+    fn add_assign(&mut self, other: Self) {
+        *self = *self + other;
+    }
+}
+
+/// Who a job is carried for.
+#[async_trait]
+pub trait JobHost: Send + Sync {
+    /// Writes down which job carries the batch; durable when it answers.
+    ///
+    /// # Errors
+    /// `SinkError` (class `Transient`): it is not written down, so nothing may be uploaded.
+    async fn note(&self, batch: BatchId, job: &str) -> Result<(), SinkError>;
+
+    /// Ends when the process is asked to stop.
+    async fn stopping(&self);
 }
 
 /// Limits of one batch.
@@ -90,6 +201,8 @@ pub enum OutOp {
 #[derive(Clone, Debug)]
 pub struct OutBatch {
     pub id: BatchId,
+    /// The way that it goes.
+    pub api: Api,
     pub route: RouteId,
     pub lane: Lane,
     pub object: ObjectName,
@@ -139,8 +252,26 @@ pub struct OutRow {
 pub struct AppliedBatch {
     /// One for each row, in order.
     pub rows: Vec<RowResult>,
-    /// API calls spent.
-    pub calls: u32,
+    pub spent: Spend,
+}
+
+/// What became of an adopted job's rows.
+#[derive(Clone, Debug)]
+pub struct Adopted {
+    /// One for each row, in order.
+    pub rows: Vec<AdoptedRow>,
+    pub spent: Spend,
+}
+
+/// What became of a row of an adopted job.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AdoptedRow {
+    /// The job has an answer for it.
+    Answered(RowResult),
+    /// It never came to the target; the row is to be sent.
+    Missing,
+    /// It cannot be told.
+    Unknown,
 }
 
 /// What became of a row.
@@ -187,11 +318,24 @@ pub struct SinkError {
     pub target_code: Option<String>,
     /// When the target, or our error table, says how long to wait.
     pub retry_after: Option<Duration>,
-    /// API calls spent all the same.
-    pub calls: u32,
+    /// What was spent all the same.
+    pub spent: Spend,
 }
 
 impl SinkError {
+    /// The answer of a sink that is asked for a way that it does not have (`Sink::limits`).
+    pub fn no_such_way(api: Api, batch: &OutBatch) -> Self {
+        Self {
+            code: ErrorCode("PS4109"),
+            class: ErrorClass::Permanent,
+            place: format!("{api} {}", batch.object),
+            message: "the target does not take rows this way".to_owned(),
+            target_code: None,
+            retry_after: None,
+            spent: Spend::default(),
+        }
+    }
+
     /// What to do next.
     pub fn retry(&self) -> Retry {
         match self.class {
@@ -249,6 +393,8 @@ pub struct FieldSchema {
     pub picklist: Vec<String>,
     /// True when values outside `picklist` are refused.
     pub picklist_restricted: bool,
+    /// True for a lookup whose parent owns the row: each write of the row locks the parent.
+    pub master_detail: bool,
 }
 
 /// A field's type, as far as mapping and checks need to know.

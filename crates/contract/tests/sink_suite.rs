@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use contract::conformance::sink::{self, SinkFixture, SinkUnderTest};
 use contract::{
     AllocationReading, AppliedBatch, FieldKind, FieldSchema, ObjectSchema, OutBatch, OutOp, OutRow, ReadBack, RowError,
-    RowResult, Sink, SinkError, SinkLimits,
+    RowResult, Sink, SinkError, SinkLimits, Spend,
 };
-use model::{Cell, ErrorClass, ErrorCode, FieldValue, Finding, ObjectName};
+use model::{Api, Cell, ErrorClass, ErrorCode, FieldValue, Finding, ObjectName};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -106,7 +106,7 @@ impl Sink for Memory {
                 message: "no such object".into(),
                 target_code: None,
                 retry_after: None,
-                calls: 0,
+                spent: Spend::default(),
             });
         }
         let field = |name: &str| FieldSchema {
@@ -128,6 +128,7 @@ impl Sink for Memory {
             relationship_name: None,
             picklist: vec![],
             picklist_restricted: false,
+            master_detail: false,
         };
         let fields = ["Key", "Name", "Note"].map(field).to_vec();
         let (name, all) = (object.clone(), true);
@@ -136,8 +137,8 @@ impl Sink for Memory {
 
     fn forget(&self, _object: &ObjectName) {}
 
-    fn limits(&self) -> SinkLimits {
-        SinkLimits { rows_max: 50, bytes_max: 1 << 20, in_flight_max: 4 }
+    fn limits(&self, api: Api) -> Option<SinkLimits> {
+        (api == Api::Collections).then_some(SinkLimits { rows_max: 50, bytes_max: 1 << 20, in_flight_max: 4 })
     }
 
     async fn apply(&self, batch: &OutBatch) -> Result<AppliedBatch, SinkError> {
@@ -151,7 +152,7 @@ impl Sink for Memory {
         if self.mistake == Mistake::AnswersMisplaced && rows.len() == 3 {
             rows.swap(0, 1);
         }
-        Ok(AppliedBatch { rows, calls: 1 })
+        Ok(AppliedBatch { rows, spent: Spend::calls(1) })
     }
 
     async fn read_back(&self, batch: &OutBatch) -> Result<(Vec<ReadBack>, u32), SinkError> {

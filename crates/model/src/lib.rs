@@ -3,6 +3,7 @@
 //! What this crate refuses to know: files, sockets, time sources, Salesforce, PostgreSQL's wire.
 //! Every other room speaks in these words (the table of names stands in `CONTRIBUTING.md`).
 
+mod api;
 mod cell;
 mod change;
 mod error;
@@ -15,6 +16,7 @@ mod record;
 mod settlement;
 mod table;
 
+pub use api::Api;
 pub use cell::{Cell, FieldValue};
 pub use change::{Op, ValueMode, header};
 pub use error::{ErrorCode, Finding, Retry, Severity};

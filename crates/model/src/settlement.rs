@@ -136,6 +136,13 @@ pub struct BatchIntent {
     pub attempt: u32,
     /// Unix milliseconds.
     pub at_ms: i64,
+    /// The target's name for the job that carries the batch. A batch that goes by a job is written twice: before the job is
+    /// made, and again with its name before anything is uploaded; the later record counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<String>,
+    /// Why the router chose this API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// The header `dead_letter` of a record of `_dead_letters`. The record's key, value and other headers are the original's bytes.

@@ -69,6 +69,7 @@ fn field(name: &str, kind: FieldKind) -> FieldSchema {
         relationship_name: Some("Account__r".into()),
         picklist: vec![],
         picklist_restricted: false,
+        master_detail: false,
     }
 }
 

@@ -140,6 +140,7 @@ mod tests {
             relationship_name: None,
             picklist: vec![],
             picklist_restricted: false,
+            master_detail: false,
         }
     }
 

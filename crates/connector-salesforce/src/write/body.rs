@@ -172,6 +172,7 @@ mod tests {
         };
         OutBatch {
             id: BatchId(1),
+            api: model::Api::Collections,
             route: "r".into(),
             lane: Lane::Standard,
             object: "Case".into(),

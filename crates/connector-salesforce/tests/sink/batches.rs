@@ -9,7 +9,7 @@ use model::{Cell, ErrorClass};
 async fn an_upsert_is_one_call_with_our_client_name() {
     let stub = Stub::start(|seen, _| all_applied(seen)).await;
     let applied = stub.sink().apply(&accounts(OutOp::Upsert, &["a", "b"])).await.unwrap();
-    assert_eq!(applied.calls, 1);
+    assert_eq!(applied.spent.calls, 1);
     assert!(matches!(&applied.rows[..], [RowResult::Applied { created: true, .. }, RowResult::Applied { .. }]));
     let seen = &stub.seen()[0];
     assert_eq!(
@@ -88,7 +88,7 @@ async fn an_upsert_by_record_id_is_refused_without_a_call() {
     let mut batch = accounts(OutOp::Upsert, &["a"]);
     batch.external_id = Some("Id".into());
     let error = stub.sink().apply(&batch).await.unwrap_err();
-    assert_eq!((error.code.0, error.class, error.calls), ("PS4109", ErrorClass::Permanent, 0));
+    assert_eq!((error.code.0, error.class, error.spent.calls), ("PS4109", ErrorClass::Permanent, 0));
 }
 
 #[tokio::test]

@@ -354,7 +354,7 @@ async fn calls_are_counted_as_the_org_counts_them() {
     let before = org.daily_requests_used();
     let mut calls = 0;
     for op in [OutOp::Upsert, OutOp::Update, OutOp::Upsert, OutOp::Delete] {
-        calls += sink.apply(&accounts(op, &["a", "b"])).await.unwrap().calls;
+        calls += sink.apply(&accounts(op, &["a", "b"])).await.unwrap().spent.calls;
     }
     calls += sink.read_back(&accounts(OutOp::Upsert, &["a"])).await.unwrap().1;
     assert_eq!(u64::from(calls), org.daily_requests_used() - before);

@@ -21,7 +21,7 @@ async fn twenty_expired_calls_renew_the_session_once() {
     });
     let mut spent = 0;
     for call in calls.collect::<Vec<_>>() {
-        spent += call.await.unwrap().unwrap().calls;
+        spent += call.await.unwrap().unwrap().spent.calls;
     }
     assert_eq!(stub.logins(), 2, "one to begin with, one after the 401s");
     assert_eq!(spent as usize, stub.seen().len());
@@ -32,7 +32,7 @@ async fn a_session_that_stays_refused_is_renewed_once_and_then_an_operators_matt
     let stub = Stub::start(|_, _| answer(401, EXPIRED)).await;
     let error = stub.sink().apply(&accounts(OutOp::Upsert, &["a"])).await.unwrap_err();
     assert_eq!((error.class, error.code.0), (ErrorClass::Auth, "PS4004"));
-    assert_eq!((stub.logins(), stub.seen().len(), error.calls), (2, 2, 2));
+    assert_eq!((stub.logins(), stub.seen().len(), error.spent.calls), (2, 2, 2));
 }
 
 #[tokio::test]

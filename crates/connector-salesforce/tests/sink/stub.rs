@@ -169,6 +169,7 @@ pub fn accounts(op: OutOp, keys: &[&str]) -> OutBatch {
     let cells = |key: &str| if op == OutOp::Delete { vec![] } else { vec![text(&format!("name of {key}"))] };
     OutBatch {
         id: BatchId(1),
+        api: model::Api::Collections,
         route: "accounts".into(),
         lane: Lane::Standard,
         object: "Account".into(),

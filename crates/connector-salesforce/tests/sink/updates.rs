@@ -34,14 +34,14 @@ async fn an_update_looks_ids_up_once_and_answers_missing_rows() {
         matches!(&applied.rows[1], RowResult::Failed(e) if e.code == "NOT_FOUND" && e.class == ErrorClass::Permanent)
     );
     assert!(matches!(applied.rows[2], RowResult::Applied { .. }));
-    assert_eq!(applied.calls, 3, "describe, lookup, update");
+    assert_eq!(applied.spent.calls, 3, "describe, lookup, update");
     let seen = stub.seen();
     assert_eq!(seen[1].soql(), "SELECT Id, Code__c FROM Account WHERE Code__c IN ('a','b','c')");
     let records = seen[2].json()["records"].clone();
     assert_eq!((&records[0]["id"], &records[1]["id"]), (&json!(id(1)), &json!(id(3))));
     assert!(records[0].get("Code__c").is_none());
     let again = sink.apply(&accounts(OutOp::Update, &["a", "c"])).await.unwrap();
-    assert_eq!(again.calls, 1, "ids are cached");
+    assert_eq!(again.spent.calls, 1, "ids are cached");
 }
 
 #[tokio::test]
@@ -59,7 +59,7 @@ async fn a_stale_cached_id_is_looked_up_again() {
     sink.apply(&accounts(OutOp::Update, &["a"])).await.unwrap();
     let applied = sink.apply(&accounts(OutOp::Update, &["a"])).await.unwrap();
     assert!(matches!(applied.rows[0], RowResult::Applied { .. }));
-    assert_eq!(applied.calls, 3);
+    assert_eq!(applied.spent.calls, 3);
     assert_eq!(stub.seen().last().unwrap().json()["records"][0]["id"], id(4));
 }
 
@@ -98,7 +98,7 @@ async fn a_deleted_key_is_forgotten_so_that_its_successor_is_found() {
     let sink = stub.sink();
     sink.apply(&accounts(OutOp::Delete, &["a"])).await.unwrap();
     let applied = sink.apply(&accounts(OutOp::Delete, &["a"])).await.unwrap();
-    assert_eq!(applied.calls, 2, "looked up again");
+    assert_eq!(applied.spent.calls, 2, "looked up again");
 }
 
 #[tokio::test]
@@ -120,7 +120,7 @@ async fn long_keys_are_looked_up_in_uris_that_fit() {
     let asked: usize =
         stub.seen().iter().filter(|seen| is_query(seen)).map(|seen| seen.soql().matches("\\'").count()).sum();
     assert_eq!(asked, 200 * 40, "every key was asked for, quoted");
-    assert!(applied.calls > 2);
+    assert!(applied.spent.calls > 2);
 }
 
 #[tokio::test]

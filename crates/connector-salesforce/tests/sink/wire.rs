@@ -17,7 +17,7 @@ async fn refused_with(act: impl Fn() -> Act + Send + Sync + 'static) -> SinkErro
 #[tokio::test]
 async fn a_maintenance_page_is_transient() {
     let error = refused_with(|| answer(503, "<html><title>Down for Maintenance</title></html>")).await;
-    assert_eq!((error.class, error.code.0, error.calls), (ErrorClass::Transient, "PS4104", 1));
+    assert_eq!((error.class, error.code.0, error.spent.calls), (ErrorClass::Transient, "PS4104", 1));
     assert!(error.message.contains("Down for Maintenance"), "{error}");
 }
 
@@ -53,13 +53,13 @@ async fn a_batch_that_is_refused_whole_is_permanent_so_that_it_is_split() {
 #[tokio::test]
 async fn a_hanging_write_times_out_with_an_unknown_fate() {
     let error = refused_with(|| Act::Hang).await;
-    assert_eq!((error.class, error.code.0, error.calls), (ErrorClass::Unknown, "PS4105", 1));
+    assert_eq!((error.class, error.code.0, error.spent.calls), (ErrorClass::Unknown, "PS4105", 1));
 }
 
 #[tokio::test]
 async fn a_connection_cut_before_the_answer_leaves_the_rows_unknown() {
     let error = refused_with(|| Act::Cut).await;
-    assert_eq!((error.class, error.code.0, error.calls), (ErrorClass::Unknown, "PS4106", 1));
+    assert_eq!((error.class, error.code.0, error.spent.calls), (ErrorClass::Unknown, "PS4106", 1));
 }
 
 #[tokio::test]
@@ -86,7 +86,7 @@ async fn a_refused_connection_is_transient_and_costs_no_call() {
     let mut config = stub.config();
     config.url = format!("http://{gone}");
     let error = crate::stub::sink(&config).apply(&accounts(OutOp::Upsert, &["a"])).await.unwrap_err();
-    assert_eq!((error.class, error.code.0, error.calls), (ErrorClass::Transient, "PS4001", 0));
+    assert_eq!((error.class, error.code.0, error.spent.calls), (ErrorClass::Transient, "PS4001", 0));
     drop(sink);
 }
 
@@ -121,7 +121,7 @@ async fn a_hanging_read_is_transient() {
     let mut config = stub.config();
     config.request_timeout = Duration::from_millis(300);
     let error = sink(&config).allocations().await.unwrap_err();
-    assert_eq!((error.class, error.code.0, error.calls), (ErrorClass::Transient, "PS4105", 1));
+    assert_eq!((error.class, error.code.0, error.spent.calls), (ErrorClass::Transient, "PS4105", 1));
 }
 
 #[tokio::test]
@@ -148,7 +148,7 @@ async fn a_retired_version_and_a_missing_object_are_named() {
     })
     .await;
     let error = stub.sink().describe(&"Nope__c".into()).await.unwrap_err();
-    assert_eq!((error.class, error.code.0, error.calls), (ErrorClass::Permanent, "PS4101", 1));
+    assert_eq!((error.class, error.code.0, error.spent.calls), (ErrorClass::Permanent, "PS4101", 1));
     let error = stub.sink().apply(&accounts(OutOp::Upsert, &["a"])).await.unwrap_err();
     assert_eq!((error.class, error.code.0), (ErrorClass::Auth, "PS4005"));
     assert_eq!(stub.sink().check_objects(&["Nope__c".into()]).await[0].code.0, "PS4101");

@@ -5,7 +5,7 @@
 
 use crate::{OutBatch, OutColumn, OutOp, OutRow, ReadBack, RowResult, Sink};
 use async_trait::async_trait;
-use model::{BatchId, Cell, ErrorClass, FieldValue, Lane, ObjectName, Offset, Partition, Position};
+use model::{Api, BatchId, Cell, ErrorClass, FieldValue, Lane, ObjectName, Offset, Partition, Position};
 use std::sync::Arc;
 
 /// A sink with an empty target behind it.
@@ -66,6 +66,7 @@ fn batch(target: &impl SinkUnderTest, op: OutOp, rows: &[(&str, Cells)]) -> OutB
     };
     OutBatch {
         id: BatchId(1),
+        api: Api::Collections,
         route: "conformance".into(),
         lane: Lane::Standard,
         object: fixture.object,
@@ -81,7 +82,7 @@ async fn apply(target: &impl SinkUnderTest, batch: &OutBatch) -> Vec<RowResult> 
     let applied =
         target.sink().apply(batch).await.unwrap_or_else(|error| panic!("{:?} was refused: {error}", batch.op));
     assert_eq!(applied.rows.len(), batch.rows.len(), "one answer for each row");
-    assert!(applied.calls > 0, "a call costs something");
+    assert!(!applied.spent.is_nothing(), "a call costs something");
     applied.rows
 }
 
@@ -102,7 +103,7 @@ pub async fn a_sound_target_has_no_findings(target: &impl SinkUnderTest) {
 
 /// Limits are usable, and allocations are told with sane figures.
 pub async fn limits_and_allocations_are_told(target: &impl SinkUnderTest) {
-    let limits = target.sink().limits();
+    let limits = target.sink().limits(Api::Collections).expect("every sink has Collections");
     assert!(limits.rows_max > 0 && limits.bytes_max > 0 && limits.in_flight_max > 0, "{limits:?}");
     let allocations = target.sink().allocations().await.expect("allocations");
     assert!(allocations.iter().all(|reading| !reading.allocation.is_empty()));
@@ -225,7 +226,10 @@ pub async fn a_read_back_tells_what_is_held(target: &impl SinkUnderTest) {
 
 /// As many rows as the sink says it takes.
 pub async fn a_full_batch_is_taken(target: &impl SinkUnderTest) {
-    let keys: Vec<String> = (0..target.sink().limits().rows_max.min(1000)).map(|n| format!("key-{n:04}")).collect();
+    let keys: Vec<String> =
+        (0..target.sink().limits(Api::Collections).expect("every sink has Collections").rows_max.min(1000))
+            .map(|n| format!("key-{n:04}"))
+            .collect();
     let rows: Vec<(&str, Cells)> = keys.iter().map(|key| (key.as_str(), [text(key), Cell::Null])).collect();
     let upsert = batch(target, OutOp::Upsert, &rows);
     apply(target, &upsert).await.iter().for_each(assert_applied);

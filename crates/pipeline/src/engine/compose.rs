@@ -8,7 +8,7 @@ use crate::mapping::{MappedRow, Mapper, RefusalKind, RowRefusal, merge};
 use crate::spec::Ordering;
 use contract::{Log, LogError, OutBatch, OutOp, OutRow};
 use hashbrown::HashSet;
-use model::{BatchId, FieldValue, Fingerprint, Lane, Offset, Position, Record};
+use model::{Api, BatchId, FieldValue, Fingerprint, Lane, Offset, Position, Record};
 use std::sync::Arc;
 
 /// Rows that share an operation, ready to be sent.
@@ -171,6 +171,7 @@ impl Parts<'_> {
         let spec = &self.route.spec;
         OutBatch {
             id: (self.next_id)(),
+            api: Api::Collections,
             route: spec.id.clone(),
             lane: self.lane,
             object: spec.object.clone(),

@@ -76,12 +76,12 @@ impl Carrier {
             JobKind::Send => {
                 let answer = sink.apply(&out).await;
                 self.crash.reach(CrashPoint::AfterSend);
-                let calls = answer.as_ref().map_or_else(|error| error.calls, |applied| applied.calls);
+                let calls = answer.as_ref().map_or_else(|error| error.spent.calls, |applied| applied.spent.calls);
                 (Answer::Sent(answer), calls)
             }
             JobKind::ReadBack => {
                 let answer = sink.read_back(&out).await;
-                let calls = answer.as_ref().map_or_else(|error| error.calls, |(_, calls)| *calls);
+                let calls = answer.as_ref().map_or_else(|error| error.spent.calls, |(_, calls)| *calls);
                 (Answer::ReadBack(answer), calls)
             }
         };
@@ -101,12 +101,11 @@ fn intent(route: &Route, part: &Composed, at_ms: i64) -> BatchIntent {
         stream: route.spec.stream.stream.clone(),
         partition: route.spec.stream.partition,
         object: route.spec.object.clone(),
-        api: API.to_owned(),
+        api: part.out.api.as_str().to_owned(),
         offsets: OffsetRange::pack(offsets),
         attempt: part.rows.iter().map(|row| row.sent + 1).max().unwrap_or(1),
         at_ms,
+        job: None,
+        reason: None,
     }
 }
-
-/// The one API that sinks have so far.
-pub(super) const API: &str = "collections";

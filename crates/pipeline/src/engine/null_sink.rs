@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 use contract::{
     AllocationReading, AppliedBatch, FieldKind, FieldSchema, ObjectSchema, OutBatch, ReadBack, RowResult, Sink,
-    SinkError, SinkLimits,
+    SinkError, SinkLimits, Spend,
 };
-use model::{Finding, ObjectName};
+use model::{Api, Finding, ObjectName};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -68,6 +68,7 @@ fn field(name: &str, kind: FieldKind) -> FieldSchema {
         relationship_name: None,
         picklist: Vec::new(),
         picklist_restricted: false,
+        master_detail: false,
     }
 }
 
@@ -90,8 +91,8 @@ impl Sink for NullSink {
 
     fn forget(&self, _object: &ObjectName) {}
 
-    fn limits(&self) -> SinkLimits {
-        self.limits
+    fn limits(&self, api: Api) -> Option<SinkLimits> {
+        (api == Api::Collections).then_some(self.limits)
     }
 
     async fn apply(&self, batch: &OutBatch) -> Result<AppliedBatch, SinkError> {
@@ -101,7 +102,7 @@ impl Sink for NullSink {
         self.rows.fetch_add(batch.rows.len() as u64, Ordering::Relaxed);
         self.batches.fetch_add(1, Ordering::Relaxed);
         let rows = vec![RowResult::Applied { id: None, created: false }; batch.rows.len()];
-        Ok(AppliedBatch { rows, calls: 1 })
+        Ok(AppliedBatch { rows, spent: Spend::calls(1) })
     }
 
     /// It keeps nothing, so nothing is there.

@@ -96,9 +96,9 @@ impl Group {
 
     fn answered(&mut self, index: usize, kind: JobKind, batch: Batch, floor: Offset, now: Duration) {
         let (ok, calls) = match &batch.answer {
-            Answer::Sent(Ok(applied)) => (true, applied.calls),
+            Answer::Sent(Ok(applied)) => (true, applied.spent.calls),
             Answer::ReadBack(Ok((_, calls))) => (true, *calls),
-            Answer::Sent(Err(error)) | Answer::ReadBack(Err(error)) => (false, error.calls),
+            Answer::Sent(Err(error)) | Answer::ReadBack(Err(error)) => (false, error.spent.calls),
         };
         let (verdicts, route_verdict) = match &batch.answer {
             Answer::Sent(answer) => judge(batch.rows.len(), answer),

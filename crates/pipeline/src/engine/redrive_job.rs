@@ -20,8 +20,8 @@ use crate::spec::Ordering;
 use contract::{LogError, OutBatch, OutColumn, OutRow, RowError, StateOp};
 use hashbrown::HashSet;
 use model::{
-    BatchIntent, ErrorClass, Fingerprint, Lane, Offset, OffsetRange, Outcome, Position, Record, RecordBatchBuilder,
-    Retry, SettledRows, Settlement,
+    Api, BatchIntent, ErrorClass, Fingerprint, Lane, Offset, OffsetRange, Outcome, Position, Record,
+    RecordBatchBuilder, Retry, SettledRows, Settlement,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -150,7 +150,7 @@ impl RedriveJob {
                 return Ok(RedriveOutcome::Later { delay, failed: false, error: None });
             }
             let answer = self.route.org.sink.read_back(&batch).await;
-            self.calls += answer.as_ref().map_or_else(|error| error.calls, |(_, calls)| *calls);
+            self.calls += answer.as_ref().map_or_else(|error| error.spent.calls, |(_, calls)| *calls);
             let (verdicts, _) = judge_read_back(1, &answer);
             match verdicts.into_iter().next() {
                 Some(Verdict::Applied { id }) => return self.settle(Outcome::Applied, Some((&batch, id, true))).await,
@@ -248,6 +248,7 @@ impl RedriveJob {
         let position = Position { partition: spec.stream.partition, offset: self.loaded.origin };
         OutBatch {
             id: self.shared.carrier.next_id(),
+            api: Api::Collections,
             route: spec.id.clone(),
             lane: self.loaded.lane,
             object: spec.object.clone(),
@@ -272,15 +273,17 @@ impl RedriveJob {
             stream: spec.stream.stream.clone(),
             partition: spec.stream.partition,
             object: spec.object.clone(),
-            api: super::dispatch::API.to_owned(),
+            api: batch.api.as_str().to_owned(),
             offsets: OffsetRange::pack([self.loaded.origin]),
             attempt: entry.attempts + 1,
             at_ms: self.shared.now_ms(),
+            job: None,
+            reason: None,
         };
         carrier.journal.write(&[intent]).await?;
         carrier.crash.reach(contract::CrashPoint::AfterJournal);
         let answer = self.route.org.sink.apply(&batch).await;
-        self.calls += answer.as_ref().map_or_else(|error| error.calls, |applied| applied.calls);
+        self.calls += answer.as_ref().map_or_else(|error| error.spent.calls, |applied| applied.spent.calls);
         carrier.crash.reach(contract::CrashPoint::AfterSend);
         self.route.org.permits.observe(self.route.org.sink.take_readings());
         let (verdicts, _) = judge(1, &answer);

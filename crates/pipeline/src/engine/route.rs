@@ -6,7 +6,7 @@ use crate::event::KeyPlan;
 use crate::mapping::Mapper;
 use crate::spec::RouteSpec;
 use contract::{Sink, SinkLimits};
-use model::{Lane, OrgId};
+use model::{Api, Lane, OrgId};
 use parking_lot::RwLock;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -43,7 +43,7 @@ impl Org {
     /// A lower lane leaves a place for each higher one, so that a critical batch never queues behind bulk ones; with fewer than
     /// three places all share what there is.
     pub fn enter(self: &Arc<Self>, lane: Lane) -> Option<OrgPlace> {
-        let places = self.sink.limits().in_flight_max.max(1);
+        let places = self.sink.limits(Api::Collections).map_or(1, |limits| limits.in_flight_max.max(1));
         let places = if places < Lane::ALL.len() { places } else { places - lane as usize };
         self.in_flight
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| (now < places).then_some(now + 1))
@@ -61,6 +61,9 @@ impl Drop for OrgPlace {
         self.0.wake();
     }
 }
+
+/// What a way that a sink does not have takes.
+const NO_WAY: SinkLimits = SinkLimits { rows_max: 1, bytes_max: 1, in_flight_max: 1 };
 
 /// A route as its tasks see it.
 pub struct Route {
@@ -100,7 +103,7 @@ impl Route {
 
     /// Limits of one batch: the route's and the sink's.
     pub fn limits(&self) -> SinkLimits {
-        let limits = self.org.sink.limits();
+        let limits = self.org.sink.limits(Api::Collections).unwrap_or(NO_WAY);
         SinkLimits {
             rows_max: self.spec.batch.rows_max.min(limits.rows_max).max(1),
             bytes_max: self.spec.batch.bytes_max.min(limits.bytes_max).max(1),

@@ -31,6 +31,7 @@ fn field(name: &str, kind: FieldKind) -> FieldSchema {
         relationship_name: None,
         picklist: vec![],
         picklist_restricted: false,
+        master_detail: false,
     }
 }
 
@@ -53,6 +54,7 @@ fn case() -> ObjectSchema {
             FieldSchema {
                 picklist: vec!["New".into(), "Closed".into()],
                 picklist_restricted: true,
+                master_detail: false,
                 ..field("Status", FieldKind::Picklist)
             },
             field("Opened__c", FieldKind::Datetime),

@@ -27,6 +27,7 @@ fn schema(kind: FieldKind) -> FieldSchema {
         relationship_name: None,
         picklist: vec!["Open".into(), "Closed".into()],
         picklist_restricted: true,
+        master_detail: false,
     }
 }
 

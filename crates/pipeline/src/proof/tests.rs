@@ -269,6 +269,8 @@ async fn trace_tells_each_record_of_a_key_with_batches_and_outcomes() {
         offsets: rows(Outcome::Applied, &[0, 2]).offsets,
         attempt: 1,
         at_ms: 4,
+        job: None,
+        reason: None,
     };
     let mut batch = RecordBatchBuilder::default();
     batch.push(4, None, Some(&serde_json::to_vec(&intent).expect("json")), &[]).expect("small");

@@ -4,9 +4,9 @@ use super::memory::Life;
 use async_trait::async_trait;
 use contract::{
     AllocationReading, AppliedBatch, FieldKind, FieldSchema, ObjectSchema, OutBatch, OutOp, OutRow, ReadBack, RowError,
-    RowResult, Sink, SinkError, SinkLimits,
+    RowResult, Sink, SinkError, SinkLimits, Spend,
 };
-use model::{Cell, ErrorClass, ErrorCode, FieldValue, Finding, Lane, ObjectName};
+use model::{Api, Cell, ErrorClass, ErrorCode, FieldValue, Finding, Lane, ObjectName};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -78,6 +78,7 @@ pub fn field(name: &str, kind: FieldKind) -> FieldSchema {
         relationship_name: None,
         picklist: Vec::new(),
         picklist_restricted: false,
+        master_detail: false,
     }
 }
 
@@ -197,7 +198,7 @@ fn sink_error(class: ErrorClass, code: Option<&'static str>) -> SinkError {
         message: "scripted".into(),
         target_code: code.map(str::to_owned),
         retry_after: (class == ErrorClass::Quota).then_some(Duration::from_millis(100)),
-        calls: 1,
+        spent: Spend::calls(1),
     }
 }
 
@@ -216,8 +217,8 @@ impl Sink for TargetSink {
         self.target.forgotten.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn limits(&self) -> SinkLimits {
-        *self.target.limits.lock()
+    fn limits(&self, api: Api) -> Option<SinkLimits> {
+        (api == Api::Collections).then(|| *self.target.limits.lock())
     }
 
     async fn apply(&self, batch: &OutBatch) -> Result<AppliedBatch, SinkError> {
@@ -239,7 +240,7 @@ impl Sink for TargetSink {
         target.batches.lock().push((batch.op, keys.clone()));
         let apply_all = || batch.rows.iter().map(|row| target.apply_row(batch, row)).collect::<Vec<_>>();
         let answer = match fault {
-            None => Ok(AppliedBatch { rows: apply_all(), calls: 1 }),
+            None => Ok(AppliedBatch { rows: apply_all(), spent: Spend::calls(1) }),
             Some(Fault::Fail(class, code)) => Err(sink_error(class, code)),
             Some(Fault::LoseAnswer) => {
                 apply_all();
@@ -247,7 +248,7 @@ impl Sink for TargetSink {
             }
             Some(Fault::Late(delay)) => {
                 tokio::time::sleep(delay).await;
-                Ok(AppliedBatch { rows: apply_all(), calls: 1 })
+                Ok(AppliedBatch { rows: apply_all(), spent: Spend::calls(1) })
             }
             Some(Fault::Rows(rows)) => {
                 let results = batch.rows.iter().zip(&keys).map(|(row, key)| {
@@ -256,7 +257,7 @@ impl Sink for TargetSink {
                         None => target.apply_row(batch, row),
                     }
                 });
-                Ok(AppliedBatch { rows: results.collect(), calls: 1 })
+                Ok(AppliedBatch { rows: results.collect(), spent: Spend::calls(1) })
             }
         };
         drop(guard);

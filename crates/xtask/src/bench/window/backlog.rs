@@ -7,7 +7,7 @@ use contract::{
     AllocationReading, AppliedBatch, Clock, Log, ObjectSchema, OutBatch, ReadBack, Sink, SinkError, SinkLimits,
     SystemClock,
 };
-use model::{Finding, Lane, ObjectName};
+use model::{Api, Finding, Lane, ObjectName};
 use pipeline::engine::NullSink;
 use pipeline::spec::LaneSpec;
 use serde_json::{Value, json};
@@ -111,8 +111,8 @@ impl Sink for SlowSink {
         self.inner.forget(object);
     }
 
-    fn limits(&self) -> SinkLimits {
-        self.inner.limits()
+    fn limits(&self, api: Api) -> Option<SinkLimits> {
+        self.inner.limits(api)
     }
 
     async fn apply(&self, batch: &OutBatch) -> Result<AppliedBatch, SinkError> {
