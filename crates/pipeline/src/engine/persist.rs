@@ -167,7 +167,10 @@ impl Group {
         let end = self.shared.carrier.log.bounds(&self.stream).map(|bounds| bounds.durable).unwrap_or_default();
         let permit_wait = if self.lane_wait.iter().any(|until| *until > now) { self.wait_reason.clone() } else { None };
         for (index, run) in self.routes.iter_mut().enumerate() {
-            let paused = run.paused(now).or_else(|| permit_wait.clone());
+            let suspects = self.suspects.of_route(index as u16);
+            let grace = run.suspect_grace(self.shared.spec.recovery_grace);
+            let suspected = (suspects > 0).then(|| suspected(suspects, grace));
+            let paused = run.paused(now).or_else(|| permit_wait.clone()).or(suspected);
             let status = &mut run.status;
             status.read_offset = self.window.cursor();
             status.settled_offset = self.window.checkpoint(index as u16).max(status.checkpoint);
@@ -178,7 +181,7 @@ impl Group {
                 status.lanes[lane as usize] = LaneStatus { ready, waiting, in_flight, held };
             }
             status.unsettled = status.lanes.iter().map(|l| l.ready + l.waiting + l.in_flight + l.held).sum();
-            status.suspects = self.suspects.of_route(index as u16);
+            status.suspects = suspects;
             let oldest = (status.unsettled > 0).then(|| self.ages.time_of(status.settled_offset)).flatten();
             status.oldest_unsettled_age_ms = oldest.map(|time_ms| (now_ms - time_ms).max(0));
             run.latencies.turn(now);
@@ -224,4 +227,13 @@ async fn store(
             },
         }
     }
+}
+
+/// What an operator is told while rows wait for a read-back.
+fn suspected(rows: usize, grace: Duration) -> String {
+    format!(
+        "{rows} rows of batches without an answer are read back from the org {:.1} s after they were sent, when their calls \
+         must have ended",
+        grace.as_secs_f64()
+    )
 }

@@ -25,8 +25,8 @@ pub struct Pause {
 const SLOWEST_FORGOTTEN: u64 = 1024;
 /// Salesforce ends a request after ten minutes.
 const GRACE_MAX: Duration = Duration::from_secs(600);
-/// As long as nothing is known of the target's pace, the grace is this many times what is configured.
-const GRACE_UNKNOWN: u32 = 5;
+/// For a batch of a size of which no call was answered yet, the grace is this many times what is configured.
+const GRACE_UNKNOWN: u32 = 10;
 
 /// A route as its group drives it.
 pub struct RouteRun {
@@ -132,12 +132,12 @@ impl RouteRun {
         self.pace
     }
 
-    /// How long a call of so many rows without an answer may still be under way in the target. `least`: as the
-    /// configuration says. What was learned from smaller calls is taken to grow with the rows.
+    /// How long a call of so many rows without an answer may still be under way in the target: twice what calls take, and
+    /// `least` (as the configuration says) at least.
     pub fn grace(&self, least: Duration, rows: u64) -> Duration {
-        let Some(pace) = self.pace else { return least * GRACE_UNKNOWN };
-        let times_larger = (rows / pace.largest_rows.max(1)).max(1);
-        let learned = Duration::from_millis(pace.slowest_ms.saturating_mul(2).saturating_mul(times_larger));
+        let known = self.pace.unwrap_or_default();
+        let least = if known.largest_rows.saturating_mul(2) >= rows { least } else { least * GRACE_UNKNOWN };
+        let learned = Duration::from_millis(known.slowest_ms.saturating_mul(2));
         least.max(learned).min(least.max(GRACE_MAX))
     }
 

@@ -4,7 +4,7 @@ use crate::settle::internal;
 use crate::settle::{BATCHES, Checkpoint, Pace, SETTLEMENTS};
 use crate::spec::RouteSpec;
 use contract::{Log, StateStore};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use model::{BatchId, BatchIntent, Offset, OffsetRange, RouteId, Settlement, StreamPartition};
 use serde::de::DeserializeOwned;
 
@@ -37,7 +37,7 @@ pub struct RecoveredRoute {
     pub batches_from: Offset,
     /// The highest offset that the journals speak of.
     pub highest: Offset,
-    /// What calls took, as far as checkpoint and journals tell.
+    /// What calls took, as the checkpoint tells. (The journals do not: a settlement may come from a later process.)
     pub pace: Option<Pace>,
 }
 
@@ -75,18 +75,18 @@ pub async fn recover(log: &dyn Log, state: &dyn StateStore, routes: &[RouteSpec]
     Ok(found)
 }
 
-/// Answers which batches are answered, and when they were (Unix milliseconds).
+/// Answers which batches are answered.
 async fn replay_settlements(
     log: &dyn Log,
     routes: &[RouteSpec],
     found: &mut Recovered,
     from: Offset,
-) -> Result<HashMap<BatchId, i64>, EngineError> {
+) -> Result<HashSet<BatchId>, EngineError> {
     let index = index_of(routes);
-    let mut answered = HashMap::new();
+    let mut answered = HashSet::new();
     let mut ranges: Vec<Vec<OffsetRange>> = vec![Vec::new(); routes.len()];
     each(log, &internal(SETTLEMENTS), from, |settlement: Settlement| {
-        answered.extend(settlement.batch.map(|batch| (batch, settlement.at_ms)));
+        answered.extend(settlement.batch);
         let Some(route) = index.get(&settlement.route).copied() else { return };
         let (spec, floor) = (&routes[route], found.routes[route].from);
         if spec.stream.stream != settlement.stream || spec.stream.partition != settlement.partition {
@@ -111,7 +111,7 @@ async fn replay_batches(
     routes: &[RouteSpec],
     found: &mut Recovered,
     from: Offset,
-    answered: &HashMap<BatchId, i64>,
+    answered: &HashSet<BatchId>,
 ) -> Result<(), EngineError> {
     let index = index_of(routes);
     let Recovered { routes: parts, next_batch, .. } = found;
@@ -123,18 +123,9 @@ async fn replay_batches(
         if let (true, Some(last)) = (same, intent.offsets.last()) {
             part.highest = part.highest.max(last.to);
         }
-        match answered.get(&intent.batch) {
-            Some(at_ms) => {
-                let seen = Pace {
-                    slowest_ms: at_ms.saturating_sub(intent.at_ms).max(0) as u64,
-                    largest_rows: rows_of(&intent.offsets),
-                };
-                part.pace = Some(part.pace.unwrap_or_default().and(seen));
-            }
-            None if same && intent.offsets.iter().any(|range| range.to > part.from) => {
-                part.unanswered.push((intent.batch, intent.at_ms, intent.offsets));
-            }
-            None => {}
+        let open = same && !answered.contains(&intent.batch);
+        if open && intent.offsets.iter().any(|range| range.to > part.from) {
+            part.unanswered.push((intent.batch, intent.at_ms, intent.offsets));
         }
     })
     .await?;

@@ -136,9 +136,9 @@ async fn request_of_the_dead_process_is_not_overtaken() {
 async fn slow_target_is_given_the_time_that_its_calls_take() {
     use std::time::Duration;
     let world = World::new(vec![item()]).await;
-    // A row takes much longer than the configured grace of 20 ms, and the pipeline has seen it, of one.
-    world.target.script(|batch| Some(Fault::Late(Duration::from_secs(6) * batch.rows.len() as u32)));
-    let first = world.append(&[write(7, 1)]).await;
+    // A call takes much longer than the configured grace of 20 ms, and the pipeline has seen it.
+    world.target.script(|_| Some(Fault::Late(Duration::from_secs(6))));
+    let first = world.append(&[write(7, 1), write(8, 1), write(9, 1)]).await;
     world.run_through(first).await;
     let end = world.append(&[write(1, 1), write(2, 1), write(3, 1), write(1, 2)]).await;
     let mut run = world.start();
@@ -150,6 +150,22 @@ async fn slow_target_is_given_the_time_that_its_calls_take() {
     world.run_through(end).await;
     assert_eq!(world.target.values("Item__c", "1"), [Some(1), Some(2)]);
     dead.task.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn crash_after_crash_makes_no_wait_longer() {
+    use std::time::Duration;
+    let world = World::new(vec![item()]).await;
+    for life in 0..12 {
+        let end = world.append(&[write(life, 1)]).await;
+        let began = tokio::time::Instant::now();
+        world.start_dying(CrashPoint::AfterSend, 1).died_before(end).await;
+        world.run_through(end).await;
+        // Ten times the configured 20 ms is what an answer of unknown pace is given.
+        let waited = began.elapsed();
+        assert!(waited < Duration::from_secs(1), "life {life} waited {waited:?}");
+    }
+    assert_eq!(world.target.batches.lock().len(), 12, "nothing was sent again");
 }
 
 #[tokio::test(start_paused = true)]
