@@ -49,15 +49,16 @@ pub trait Sink: Send + Sync + 'static {
     async fn apply(&self, batch: &OutBatch) -> Result<AppliedBatch, SinkError>;
 
     /// Applies a batch by a job that takes as long as it takes; every row is answered. The job's name is noted with `host`,
-    /// durably, before anything is uploaded; each row is uploaded at most once.
+    /// durably, before anything is uploaded; each row is uploaded at most once. The rows are dropped as soon as they are
+    /// uploaded: a job of many rows holds little memory while the target works (`host.uploaded()` tells).
     ///
     /// When `host.stopping()` ends, a job that is not handed over yet is aborted (class `Transient`: nothing was applied);
     /// one that the target works on is left to be adopted (class `Unknown`).
     ///
     /// # Errors
     /// As `apply`.
-    async fn apply_job(&self, batch: &OutBatch, _host: &dyn JobHost) -> Result<AppliedBatch, SinkError> {
-        Err(SinkError::no_such_way(Api::Bulk, batch))
+    async fn apply_job(&self, batch: OutBatch, _host: &dyn JobHost) -> Result<AppliedBatch, SinkError> {
+        Err(SinkError::no_such_way(Api::Bulk, &batch))
     }
 
     /// Tells what became of the rows of a batch that a job was made for by a process that is gone (or whose answer was lost).
@@ -169,6 +170,9 @@ pub trait JobHost: Send + Sync {
     /// # Errors
     /// `SinkError` (class `Transient`): it is not written down, so nothing may be uploaded.
     async fn note(&self, batch: BatchId, job: &str) -> Result<(), SinkError>;
+
+    /// Says that the rows are uploaded and dropped: their memory may be used for the next job.
+    fn uploaded(&self);
 
     /// Ends when the process is asked to stop.
     async fn stopping(&self);
