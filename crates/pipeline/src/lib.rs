@@ -2,6 +2,7 @@
 //!
 //! What this crate refuses to know: sources, sockets, files; it sees the log, the state and the sinks through `contract`.
 
+pub mod breaker;
 pub mod dlq;
 pub mod engine;
 pub mod event;

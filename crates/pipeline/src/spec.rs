@@ -2,6 +2,10 @@
 //!
 //! Nothing here is checked; `mapping::Mapper::compile` checks a route against its table and its target objects.
 
+mod retry;
+
+pub use retry::{RetryPolicy, RetrySpec};
+
 use model::{
     ColumnType, Lane, ObjectName, OrgId, PipelineId, RouteId, StreamPartition, TableName, TableSchema, ValueMode,
 };
@@ -245,28 +249,6 @@ impl Default for BatchSpec {
     fn default() -> Self {
         // 200 is the row limit of one sObject Collections call.
         Self { rows_max: 200, bytes_max: 1 << 20, linger: Duration::from_millis(3) }
-    }
-}
-
-/// How often and how patiently a failed row is sent again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RetrySpec {
-    /// Sends of one row for transient failures and locks, the first one included; then it is a dead letter.
-    pub attempts_max: u32,
-    pub backoff_min: Duration,
-    pub backoff_max: Duration,
-    /// How long a row waits for its missing parent before it is a dead letter.
-    pub parent_wait_max: Duration,
-}
-
-impl Default for RetrySpec {
-    fn default() -> Self {
-        Self {
-            attempts_max: 10,
-            backoff_min: Duration::from_millis(200),
-            backoff_max: Duration::from_secs(30),
-            parent_wait_max: Duration::from_secs(600),
-        }
     }
 }
 

@@ -173,8 +173,10 @@ impl Pipeline {
             ..PipelineSpec::new(PipelineId::new(&self.config.pipeline), routes)
         };
         let org = |(id, sink): (&OrgId, &Arc<dyn Sink>)| {
-            let governor = self.config.orgs.get(id.as_str()).map(wiring::governor_config);
-            (id.clone(), OrgParts { sink: sink.clone(), governor })
+            let configured = self.config.orgs.get(id.as_str());
+            let governor = configured.map(wiring::governor_config);
+            let breaker = configured.map(|org| org.breaker.resolve()).unwrap_or_default();
+            (id.clone(), OrgParts { sink: sink.clone(), governor, breaker })
         };
         let parts = EngineParts {
             log: self.log.clone(),

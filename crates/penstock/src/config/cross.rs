@@ -1,6 +1,6 @@
 //! What can be said of a configuration without asking anybody: names that must meet, values that must fit.
 
-use super::{AuthFlow, Config, DeletesConfig, OperationConfig, Places, SecretText, WordOrCel};
+use super::{AuthFlow, Config, DeletesConfig, OperationConfig, Places, RetryConfig, SecretText, WordOrCel};
 use model::{Finding, Lane, TableName};
 
 /// Checks names and values across the file; sorted as in the code, so that every run prints the same.
@@ -10,6 +10,7 @@ pub(super) fn check(config: &Config, places: &Places) -> Vec<Finding> {
     checker.sources();
     checker.streams();
     checker.routes();
+    checker.retries();
     checker.findings
 }
 
@@ -40,6 +41,9 @@ impl Checker<'_> {
             if org.api_version.parse::<f64>().map_or(true, |version| version < 46.0) {
                 let cause = format!("API version {:?} is not one from 46.0 on", org.api_version);
                 self.error("PS1008", &format!("{path}.api_version"), cause, "write for example \"62.0\", in quotes");
+            }
+            if let Some(wrong) = org.breaker.resolve().nonsense() {
+                self.error("PS1042", &format!("{path}.breaker"), wrong, "correct it, or leave it out for the default");
             }
             match org.auth.flow {
                 AuthFlow::ClientCredentials => self.secret(&auth, "client_secret", org.auth.client_secret.as_ref()),
@@ -118,6 +122,26 @@ impl Checker<'_> {
                 }
                 if columns.is_empty() {
                     self.error("PS1005", &key_path, "the business key has no column", "name at least one column");
+                }
+            }
+        }
+    }
+
+    /// The pipeline's own settings first: a route is blamed only for what it adds.
+    fn retries(&mut self) {
+        let fix = "correct it, or leave it out for the default";
+        let own = RetryConfig::resolve(&self.config.retry, &RetryConfig::default());
+        let before: Vec<_> = own.policies().map(|(class, policy)| (class, policy.nonsense())).into();
+        for (class, wrong) in &before {
+            if let Some(wrong) = wrong {
+                self.error("PS1041", &format!("retry.{class}"), *wrong, fix);
+            }
+        }
+        for (name, route) in &self.config.routes {
+            let retry = RetryConfig::resolve(&self.config.retry, &route.retry);
+            for ((class, policy), (_, before)) in retry.policies().into_iter().zip(&before) {
+                if let Some(wrong) = policy.nonsense().filter(|wrong| Some(*wrong) != *before) {
+                    self.error("PS1041", &format!("routes.{name}.retry.{class}"), wrong, fix);
                 }
             }
         }

@@ -7,10 +7,12 @@
 //! This module knows names and shapes only. Whether a table or a field exists is found out by `check`.
 
 mod cross;
+mod errors;
 mod load;
 mod places;
 pub(crate) mod values;
 
+pub use errors::{BreakerSettings, RetryClassConfig, RetryConfig};
 pub use load::{Loaded, load_file, load_text, schema};
 pub use places::Places;
 pub use values::{MapValue, Percent, SecretText, Size, Time, WordOrCel};
@@ -41,6 +43,9 @@ pub struct Config {
     pub sources: Named<SourceConfig>,
     pub streams: Named<StreamConfig>,
     pub routes: Named<RouteConfig>,
+    /// What the routes' own `retry` leaves out.
+    #[serde(default)]
+    pub retry: RetryConfig,
     #[serde(default)]
     pub limits: LimitsConfig,
 }
@@ -128,6 +133,8 @@ pub struct OrgConfig {
     /// Spread a day's budget over the day unless a deadline needs it sooner.
     #[serde(default = "default_true")]
     pub pacing: bool,
+    #[serde(default)]
+    pub breaker: BreakerSettings,
 }
 
 /// How the org is logged in to.
@@ -385,32 +392,6 @@ impl Default for BatchConfig {
     }
 }
 
-/// How failures are retried.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
-pub struct RetryConfig {
-    #[serde(default = "default_attempts")]
-    pub attempts: u32,
-    #[serde(default = "default_backoff_min")]
-    pub backoff_min: Time,
-    #[serde(default = "default_backoff_max")]
-    pub backoff_max: Time,
-    /// How long a row waits for a parent that the org does not know yet.
-    #[serde(default = "default_parent_wait")]
-    pub parent_wait: Time,
-}
-
-impl Default for RetryConfig {
-    fn default() -> Self {
-        Self {
-            attempts: default_attempts(),
-            backoff_min: default_backoff_min(),
-            backoff_max: default_backoff_max(),
-            parent_wait: default_parent_wait(),
-        }
-    }
-}
-
 /// Bounds of the program's own memory and pace.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
@@ -498,18 +479,6 @@ fn default_batch_bytes() -> Size {
 }
 fn default_linger() -> Time {
     ms(5)
-}
-fn default_attempts() -> u32 {
-    10
-}
-fn default_backoff_min() -> Time {
-    ms(200)
-}
-fn default_backoff_max() -> Time {
-    ms(30_000)
-}
-fn default_parent_wait() -> Time {
-    ms(60_000)
 }
 fn default_window() -> Size {
     Size(64 << 20)

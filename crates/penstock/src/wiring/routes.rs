@@ -1,12 +1,12 @@
 //! Configured routes and the source's tables → `pipeline::spec::RouteSpec`.
 
 use crate::config::{
-    CoalesceConfig, Config, DeletesConfig, MapValue, OperationConfig, OrderingConfig, Places, RouteConfig,
+    CoalesceConfig, Config, DeletesConfig, MapValue, OperationConfig, OrderingConfig, Places, RetryConfig, RouteConfig,
     TruncatePolicy as TruncateConfig, WordOrCel,
 };
 use model::{Finding, Lane, ObjectName, OrgId, RouteId, StreamId, StreamPartition, TableName, TableSchema};
 use pipeline::spec::{
-    BatchSpec, Coalesce, DeletePolicy, LaneSpec, MapSource, Operation, Ordering, ReferenceSpec, RetrySpec, RouteSpec,
+    BatchSpec, Coalesce, DeletePolicy, LaneSpec, MapSource, Operation, Ordering, ReferenceSpec, RouteSpec,
     TruncatePolicy,
 };
 
@@ -75,12 +75,7 @@ fn route_spec(config: &Config, name: &str, route: &RouteConfig, schema: &TableSc
             linger: route.batch.linger.0,
         },
         parallel: route.parallel,
-        retry: RetrySpec {
-            attempts_max: route.retry.attempts,
-            backoff_min: route.retry.backoff_min.0,
-            backoff_max: route.retry.backoff_max.0,
-            parent_wait_max: route.retry.parent_wait.0,
-        },
+        retry: RetryConfig::resolve(&config.retry, &route.retry),
     })
 }
 

@@ -1,10 +1,11 @@
 //! Carries one job: compose, journal, send, answer.
 
 use super::compose::{Composed, compose};
+use super::gate::CallEnd;
 use super::job::{Answer, Batch, Job, JobDone, JobKind};
-use super::route::Route;
+use super::route::{Org, Route};
 use crate::settle::Journal;
-use contract::{Clock, CrashPoint, CrashPoints, Log, Sink};
+use contract::{Clock, CrashPoint, CrashPoints, Log};
 use model::{BatchId, BatchIntent, OffsetRange};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -49,7 +50,7 @@ impl Carrier {
         }
         let spare = passes.split_off(composed.len().min(passes.len()));
         spare.into_iter().for_each(|pass| pass.finish(0));
-        let asked = composed.into_iter().zip(passes).map(|(part, pass)| self.ask(kind, &*route.org.sink, part, pass));
+        let asked = composed.into_iter().zip(passes).map(|(part, pass)| self.ask(kind, &route.org, part, pass));
         done.batches = futures::future::join_all(asked).await;
         route.org.permits.observe(route.org.sink.take_readings());
         drop(place);
@@ -69,18 +70,20 @@ impl Carrier {
         true
     }
 
-    async fn ask(&self, kind: JobKind, sink: &dyn Sink, part: Composed, pass: super::permits::Pass) -> Batch {
+    async fn ask(&self, kind: JobKind, org: &Org, part: Composed, pass: super::permits::Pass) -> Batch {
         let Composed { out, rows, times_ms } = part;
         let began = self.clock.monotonic();
         let (answer, calls) = match kind {
             JobKind::Send => {
-                let answer = sink.apply(&out).await;
+                let answer = org.sink.apply(&out).await;
+                org.report(out.api, CallEnd::of(&answer), self.clock.monotonic());
                 self.crash.reach(CrashPoint::AfterSend);
                 let calls = answer.as_ref().map_or_else(|error| error.spent.calls, |applied| applied.spent.calls);
                 (Answer::Sent(answer), calls)
             }
             JobKind::ReadBack => {
-                let answer = sink.read_back(&out).await;
+                let answer = org.sink.read_back(&out).await;
+                org.report(out.api, CallEnd::of_query(&answer), self.clock.monotonic());
                 let calls = answer.as_ref().map_or_else(|error| error.spent.calls, |(_, calls)| *calls);
                 (Answer::ReadBack(answer), calls)
             }

@@ -96,6 +96,8 @@ pub struct Group {
     pub(super) redrives: Redrives,
     /// Until when no permit can be had, by lane.
     pub(super) lane_wait: [Duration; 3],
+    /// Until when the org's gate is closed; beyond that the org's waiters are woken.
+    pub(super) gate_until: Duration,
     /// What the governor said last, where it is worth telling.
     pub(super) wait_reason: Option<String>,
     pub(super) next_job: u64,
@@ -136,6 +138,7 @@ impl Group {
             ages: Ages::default(),
             redrives: Redrives::new(routes.len()),
             lane_wait: [Duration::ZERO; 3],
+            gate_until: Duration::ZERO,
             wait_reason: None,
             next_job: 0,
             persist: super::persist::Persist::new(now),

@@ -8,17 +8,14 @@ use super::release::Release;
 use crate::settle::delay_of;
 use crate::window::EntryId;
 use contract::{LogError, RowError};
-use model::{BatchId, ErrorClass, Lane, Offset, OffsetRange, Outcome, SettledRows};
+use model::{Api, BatchId, ErrorClass, Lane, Offset, OffsetRange, Outcome, SettledRows};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How long an org's routes wait when it says that an allocation is spent and not for how long.
 const QUOTA_WAIT: Duration = Duration::from_secs(60);
-/// Between two tries when credentials or rights are refused, at first and at most.
-const AUTH_WAIT_MIN: Duration = Duration::from_secs(1);
-const AUTH_WAIT_MAX: Duration = Duration::from_secs(60);
-/// Between two tries of a row whose parent is missing: it should follow soon when the parent has come.
-const PARENT_RETRY_MAX: Duration = Duration::from_secs(5);
+/// Before a route whose objects could not be described is tried again.
+const DESCRIBE_WAIT: Duration = Duration::from_secs(60);
 /// Failures of whole batches after which a row travels with fewer others: one of them may be what breaks the target.
 const FAILURES_TOGETHER_MAX: u32 = 2;
 
@@ -148,16 +145,12 @@ impl Group {
             run.status.last_error.clone_from(&verdict.error);
         }
         if let Some(wait) = verdict.back_off {
-            let own = self.jitter.backoff(&run.route.spec.retry, run.pause.streak + 1);
+            let own = self.jitter.backoff(&run.route.spec.retry.transient, run.pause.streak + 1);
             run.pause(now + own.max(wait.unwrap_or_default()), verdict.error.clone());
         }
         if let Some(wait) = verdict.quota {
             let wait = wait.unwrap_or(QUOTA_WAIT);
             self.org.permits.hold(wait);
-            run.pause(now + wait, verdict.error.clone());
-        }
-        if verdict.auth {
-            let wait = AUTH_WAIT_MIN.saturating_mul(1 << run.pause.streak.min(10)).min(AUTH_WAIT_MAX);
             run.pause(now + wait, verdict.error);
         }
     }
@@ -223,7 +216,7 @@ impl Group {
 
     /// Its parent is not there: waits for it, as long as the route's patience lasts.
     fn parent_missing(&mut self, index: usize, row: JobRow, error: RowError, now: Duration, sorted: &mut Sorted) {
-        let spec = self.routes[index].route.spec.retry;
+        let policy = self.routes[index].route.spec.retry.parent_missing;
         let copying = self.copying_parents(index);
         let history = self.histories.of(row.id);
         history.streak += 1;
@@ -232,11 +225,11 @@ impl Group {
             history.parent_since = Some(now);
         }
         let (streak, since) = (history.streak, *history.parent_since.get_or_insert(now));
-        if now.saturating_sub(since) >= spec.parent_wait_max {
+        if !copying && (now.saturating_sub(since) >= policy.patience || streak >= policy.attempts_max) {
             sorted.dead.push((row, gave_up(error, format!("its parent did not come in {:?}", now - since))));
             return;
         }
-        let wait = self.jitter.backoff(&spec, streak).min(PARENT_RETRY_MAX);
+        let wait = self.jitter.backoff(&policy, streak);
         for id in std::iter::once(row.id).chain(row.merged.iter().map(|taken| taken.id)) {
             self.window.yield_reads(id);
         }
@@ -278,24 +271,36 @@ impl Group {
     ) {
         let run = &mut self.routes[index];
         run.status.retried += 1;
-        let (spec, successes) = (run.route.spec.retry, run.successes);
+        let (retry, successes) = (run.route.spec.retry, run.successes);
+        let policy = retry.policy(error.class).unwrap_or(&retry.transient);
         let history = self.histories.of(row.id);
         // A target that answers nobody says nothing against this row.
         let blamed = counts || (history.streak > 0 && successes > history.successes);
         history.streak += 1;
         history.successes = successes;
-        history.failures += u32::from(blamed);
-        let (failures, streak) = (history.failures, history.streak);
+        if blamed {
+            history.failing_since.get_or_insert(now);
+        }
+        let (streak, since) = (history.streak, history.failing_since.unwrap_or(now));
+        let of_class = history.failures_of(error.class);
+        *of_class += u32::from(blamed);
+        let failures = *of_class;
+        // How many it travelled with: a read-back gathers other rows than were sent together.
+        let company = history.company_max.map_or(company, |max| max.min(company));
         if !counts && failures >= FAILURES_TOGETHER_MAX {
             history.company_max = Some((company / 2).max(1));
         }
-        if failures >= spec.attempts_max {
-            sorted.dead.push((row, gave_up(error, format!("{failures} attempts failed"))));
+        // What failed as a whole is a row's own fault only when it went alone.
+        let alone = counts || company == 1;
+        let spent = failures >= policy.attempts_max || now.saturating_sub(since) >= policy.patience;
+        if blamed && alone && spent {
+            sorted.dead.push((row, gave_up(error, format!("{failures} attempts failed in {:?}", now - since))));
         } else {
             // Also when the target as a whole failed: so the next probe carries other rows, and one that breaks the target
             // is told from an outage.
-            let wait = self.jitter.backoff(&spec, streak);
-            self.give_back(row, Some(now + wait));
+            let wait = self.jitter.backoff(policy, streak);
+            let from = self.org.gate.open_until(Api::Collections, now);
+            self.give_back(row, Some(from + wait));
         }
     }
 
@@ -306,7 +311,8 @@ impl Group {
         let history = self.histories.of(row.id);
         if history.streak == 0 {
             (history.streak, history.successes) = (1, successes);
-            self.give_back(row, None);
+            let from = self.org.gate.open_until(Api::Collections, now);
+            self.give_back(row, Some(from));
             return;
         }
         let error = RowError {
@@ -394,7 +400,7 @@ impl Group {
         run.refreshing = false;
         if let Err(error) = result {
             // Every row would be refused for what an operator can mend: the route waits instead.
-            run.pause(self.shared.now() + AUTH_WAIT_MAX, Some(error.to_string()));
+            run.pause(self.shared.now() + DESCRIBE_WAIT, Some(error.to_string()));
         }
         self.persist.touch();
     }

@@ -5,7 +5,7 @@ use super::group::{Event, Group};
 use super::status::LaneStatus;
 use crate::settle::{BATCHES, Checkpoint, SETTLEMENTS, Settler, internal};
 use contract::{CrashPoint, CrashPoints, StateOp, StateStore};
-use model::{Lane, Offset, Retry};
+use model::{Api, Lane, Offset, Retry};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -166,11 +166,13 @@ impl Group {
         self.persist.unpublished = false;
         let end = self.shared.carrier.log.bounds(&self.stream).map(|bounds| bounds.durable).unwrap_or_default();
         let permit_wait = if self.lane_wait.iter().any(|until| *until > now) { self.wait_reason.clone() } else { None };
+        let gate_closed = self.org.gate.reason(Api::Collections, now);
         for (index, run) in self.routes.iter_mut().enumerate() {
             let suspects = self.suspects.of_route(index as u16);
             let grace = run.suspect_grace(self.shared.spec.recovery_grace);
             let suspected = (suspects > 0).then(|| suspected(suspects, grace));
-            let paused = run.paused(now).or_else(|| permit_wait.clone()).or(suspected);
+            let gate_closed = gate_closed.clone().filter(|_| run.halted.is_none());
+            let paused = gate_closed.or_else(|| run.paused(now)).or_else(|| permit_wait.clone()).or(suspected);
             let status = &mut run.status;
             status.read_offset = self.window.cursor();
             status.settled_offset = self.window.checkpoint(index as u16).max(status.checkpoint);

@@ -3,6 +3,7 @@
 use super::answers::{Verdict, judge, judge_read_back};
 use super::compose::map_record;
 use super::error::EngineError;
+use super::gate::CallEnd;
 use super::group::Shared;
 use super::permits::Pass;
 use super::reader::whole_route;
@@ -27,6 +28,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const READ_BYTES: usize = 1 << 20;
+/// Sends of one retry where the policy has no limit of its own: a parent that is missing now may be missing for ever, and the
+/// retries behind this one wait.
+const RETRY_ATTEMPTS_MAX: u32 = 10;
 /// The log no longer holds what came after the original.
 const TRIMMED: &str = "PS5805";
 /// The dead letter itself cannot be read.
@@ -283,6 +287,7 @@ impl RedriveJob {
         carrier.journal.write(&[intent]).await?;
         carrier.crash.reach(contract::CrashPoint::AfterJournal);
         let answer = self.route.org.sink.apply(&batch).await;
+        self.route.org.report(batch.api, CallEnd::of(&answer), self.shared.now());
         self.calls += answer.as_ref().map_or_else(|error| error.spent.calls, |applied| applied.spent.calls);
         carrier.crash.reach(contract::CrashPoint::AfterSend);
         self.route.org.permits.observe(self.route.org.sink.take_readings());
@@ -292,7 +297,8 @@ impl RedriveJob {
             Verdict::Applied { id } => return self.settle(Outcome::Applied, Some((&batch, id, false))).await,
             Verdict::Dead(error) | Verdict::Refresh(error) => return Err(Stop::Refused(error)),
             Verdict::Again { error, .. } | Verdict::Parent(error) => {
-                if self.failures + 1 >= spec.retry.attempts_max {
+                let policy = spec.retry.policy(error.class).unwrap_or(&spec.retry.transient);
+                if self.failures + 1 >= policy.attempts_max.min(RETRY_ATTEMPTS_MAX) {
                     return Err(Stop::Refused(error));
                 }
                 self.later(Some(format!("{}: {}", error.code, error.message)), true)
@@ -310,7 +316,7 @@ impl RedriveJob {
 
     fn later(&self, error: Option<String>, failed: bool) -> RedriveOutcome {
         let mut jitter = Jitter::new(self.loaded.id.0 ^ u64::from(self.failures));
-        let delay = jitter.backoff(&self.route.spec.retry, self.failures + 1);
+        let delay = jitter.backoff(&self.route.spec.retry.transient, self.failures + 1);
         RedriveOutcome::Later { delay, failed, error }
     }
 

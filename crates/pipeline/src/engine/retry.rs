@@ -1,8 +1,9 @@
 //! What is remembered of rows that were not settled at the first try.
 
-use crate::spec::RetrySpec;
+use crate::spec::RetryPolicy;
 use crate::window::EntryId;
 use hashbrown::HashMap;
+use model::ErrorClass;
 use std::time::Duration;
 
 /// A row's history. Rows that go through at once have none.
@@ -10,21 +11,33 @@ use std::time::Duration;
 pub struct History {
     /// Times sent.
     pub sent: u32,
-    /// Failures that count towards `attempts_max`.
-    pub failures: u32,
+    /// Failures that count towards the policies' `attempts_max`: transient, lock, unknown.
+    pub failures: [u32; 3],
     /// Failures in a row, of any kind: what the backoff grows with.
     pub streak: u32,
     /// The route's successes at the last failure: a failure of the target as a whole counts only when something went through
     /// since.
     pub successes: u64,
-    /// Since when it waits for its parent, monotonic.
+    /// Since when it waits for its parent, and since when it fails in other ways; monotonic.
     pub parent_since: Option<Duration>,
+    pub failing_since: Option<Duration>,
     /// The most rows that it may travel with.
     pub company_max: Option<usize>,
     /// True when it goes without the later records of its key: merged, they were refused.
     pub unmerged: bool,
     /// True once the target's description was renewed for it.
     pub refreshed: bool,
+}
+
+impl History {
+    /// The count of blamed failures of a class.
+    pub fn failures_of(&mut self, class: ErrorClass) -> &mut u32 {
+        match class {
+            ErrorClass::Lock => &mut self.failures[1],
+            ErrorClass::Unknown => &mut self.failures[2],
+            _ => &mut self.failures[0],
+        }
+    }
 }
 
 /// Histories of a group's rows, dropped with the row's settlement.
@@ -74,28 +87,29 @@ impl Jitter {
         mixed ^ (mixed >> 31)
     }
 
-    /// The wait after the `streak`-th failure in a row (from 1): doubled each time, between half and all of it.
-    pub fn backoff(&mut self, spec: &RetrySpec, streak: u32) -> Duration {
-        let doubled = spec.backoff_min.saturating_mul(1 << streak.saturating_sub(1).min(20));
-        let whole = doubled.min(spec.backoff_max);
-        let half = whole / 2;
-        half + half.mul_f64((self.next() % 1024) as f64 / 1024.0)
+    /// The wait after the `streak`-th failure in a row (from 1), with a part of it left to chance: never longer than the
+    /// policy's longest.
+    pub fn backoff(&mut self, policy: &RetryPolicy, streak: u32) -> Duration {
+        let whole = policy.delay(streak);
+        let chance = (self.next() % 1024) as f64 / 1024.0;
+        whole - whole.mul_f64(policy.jitter.clamp(0.0, 1.0) * chance)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::RetrySpec;
 
     #[test]
-    fn backoff_doubles_to_its_limit_and_repeats_with_its_seed() {
-        let spec = RetrySpec::default();
+    fn backoff_grows_to_its_limit_and_repeats_with_its_seed() {
+        let policy = RetrySpec::default().transient;
         let (mut a, mut b) = (Jitter::new(7), Jitter::new(7));
         for streak in 1..40 {
-            let wait = a.backoff(&spec, streak);
-            assert_eq!(wait, b.backoff(&spec, streak));
-            let whole = spec.backoff_min.saturating_mul(1 << (streak - 1).min(20)).min(spec.backoff_max);
-            assert!(wait >= whole / 2 && wait <= whole, "{streak}: {wait:?}");
+            let wait = a.backoff(&policy, streak);
+            assert_eq!(wait, b.backoff(&policy, streak));
+            let whole = policy.delay_min.saturating_mul(1 << (streak - 1).min(20)).min(policy.delay_max);
+            assert!(wait >= whole.mul_f64(0.9) && wait <= whole, "{streak}: {wait:?}");
         }
     }
 }

@@ -1,7 +1,9 @@
 //! What the tasks of the engine share about a route and an org.
 
 use super::error::{EngineError, Findings};
+use super::gate::{CallEnd, Gate, GatePass};
 use super::permits::Permits;
+use crate::breaker::BreakerConfig;
 use crate::event::KeyPlan;
 use crate::mapping::Mapper;
 use crate::spec::RouteSpec;
@@ -10,6 +12,7 @@ use model::{Api, Lane, OrgId};
 use parking_lot::RwLock;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// An org: its sink, its governor, and how many batches it has in hand.
@@ -17,6 +20,8 @@ pub struct Org {
     pub id: OrgId,
     pub sink: Arc<dyn Sink>,
     pub permits: Permits,
+    /// Refused credentials and breakers.
+    pub gate: Arc<Gate>,
     in_flight: AtomicUsize,
     /// Changes when a batch that could not go before may be able to go now.
     freed: watch::Sender<u64>,
@@ -24,8 +29,9 @@ pub struct Org {
 
 impl Org {
     /// Makes an org with nothing in flight.
-    pub fn new(id: OrgId, sink: Arc<dyn Sink>, permits: Permits) -> Self {
-        Self { id, sink, permits, in_flight: AtomicUsize::new(0), freed: watch::Sender::new(0) }
+    pub fn new(id: OrgId, sink: Arc<dyn Sink>, permits: Permits, breaker: BreakerConfig) -> Self {
+        let gate = Gate::new(id.clone(), breaker);
+        Self { id, sink, permits, gate, in_flight: AtomicUsize::new(0), freed: watch::Sender::new(0) }
     }
 
     /// Changes when a place or a permit may be had again.
@@ -48,17 +54,37 @@ impl Org {
         self.in_flight
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| (now < places).then_some(now + 1))
             .is_ok()
-            .then(|| OrgPlace(self.clone()))
+            .then(|| OrgPlace { org: self.clone(), pass: None })
+    }
+
+    /// Takes in how a call ended, and wakes whoever waits when more may be sent now.
+    pub fn report(&self, api: Api, end: CallEnd, now: Duration) {
+        if self.gate.report(api, end, now) {
+            self.wake();
+        }
     }
 }
 
 /// A place among an org's batches in flight; free again when it is dropped.
-pub struct OrgPlace(Arc<Org>);
+pub struct OrgPlace {
+    org: Arc<Org>,
+    /// The gate's leave, while there is one: its place is free before the org's waiters are woken.
+    pass: Option<GatePass>,
+}
+
+impl OrgPlace {
+    /// Keeps the gate's leave for as long as the place.
+    pub fn with(mut self, pass: GatePass) -> Self {
+        self.pass = Some(pass);
+        self
+    }
+}
 
 impl Drop for OrgPlace {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
-        self.0.wake();
+        self.pass = None;
+        self.org.in_flight.fetch_sub(1, Ordering::AcqRel);
+        self.org.wake();
     }
 }
 

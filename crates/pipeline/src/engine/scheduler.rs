@@ -8,7 +8,7 @@ use super::release::Release;
 use super::route::OrgPlace;
 use crate::spec::Coalesce;
 use crate::window::Taken;
-use model::{Lane, Offset, OffsetRange, Outcome, SettledRows};
+use model::{Api, Lane, Offset, OffsetRange, Outcome, SettledRows};
 use std::time::Duration;
 
 /// Records of one key that are merged into one row at most: bounds what one row may cost to read.
@@ -50,7 +50,7 @@ impl Group {
             [linger, Some(run.pause.until), Some(self.lane_wait[lane as usize])]
         });
         // A moment that has passed is not what is waited for.
-        moments.flatten().chain(self.redrives.next_try()).filter(|moment| *moment > now).min()
+        moments.flatten().chain(self.redrives.next_try()).chain([self.gate_until]).filter(|moment| *moment > now).min()
     }
 
     /// Forms one batch of a route and lane; returns whether it is worth looking again.
@@ -87,7 +87,14 @@ impl Group {
 
     /// A place at the org and a permit, or neither.
     pub(super) fn admit(&mut self, index: usize, lane: Lane, now: Duration) -> Option<(OrgPlace, Pass)> {
-        let place = self.org.enter(lane)?;
+        let place = match self.org.gate.begin(Api::Collections, now) {
+            Ok(pass) => self.org.enter(lane)?.with(pass),
+            Err(held) => {
+                self.gate_until = held.until.unwrap_or_default();
+                self.persist.touch();
+                return None;
+            }
+        };
         let run = &mut self.routes[index];
         match self.org.permits.ask(lane, &run.route.spec.id, 1, Some(run.time_left())) {
             Ok(pass) => Some((place, pass)),

@@ -11,6 +11,7 @@ use super::route::{Org, Route};
 use super::route_run::RouteRun;
 use super::status::{EngineStatus, RouteStatus};
 use super::tasks::{CommandWays, keep_quota, retain, watch_commands};
+use crate::breaker::BreakerConfig;
 use crate::dlq::heal;
 use crate::recovery::{Recovered, Suspects, recover};
 use crate::settle::{Journal, Settler, create_streams};
@@ -32,6 +33,7 @@ pub struct OrgParts {
     pub sink: Arc<dyn Sink>,
     /// Without one nothing is counted and everything is granted.
     pub governor: Option<GovernorConfig>,
+    pub breaker: BreakerConfig,
 }
 
 /// What the engine works with.
@@ -185,7 +187,7 @@ async fn open_orgs(
         let opened = Permits::open(id.clone(), org.governor.clone(), &*parts.state, parts.clock.clone()).await?;
         permits.lock().insert(id.clone(), opened.clone());
         opened.observe(org.sink.take_readings());
-        orgs.insert(id.clone(), Arc::new(Org::new(id.clone(), org.sink.clone(), opened)));
+        orgs.insert(id.clone(), Arc::new(Org::new(id.clone(), org.sink.clone(), opened, org.breaker)));
     }
     Ok(orgs)
 }

@@ -46,7 +46,7 @@ async fn row_that_stays_locked_becomes_a_dead_letter_and_frees_its_key() {
 #[tokio::test(start_paused = true)]
 async fn quota_refusal_holds_without_counting_attempts() {
     let mut world = World::new(vec![item()]).await;
-    world.spec.routes[0].retry.attempts_max = 2;
+    world.spec.routes[0].retry.transient.attempts_max = 2;
     world.governor = Some(GovernorConfig::default());
     let end = world.append(&[write(1, 1)]).await;
     let mut failures = 0;
@@ -103,7 +103,7 @@ async fn missing_parent_is_waited_for() {
 #[tokio::test(start_paused = true)]
 async fn parent_that_never_comes_makes_a_dead_letter() {
     let mut world = World::new(vec![child()]).await;
-    world.spec.routes[0].retry.parent_wait_max = Duration::from_secs(5);
+    world.spec.routes[0].retry.parent_missing.patience = Duration::from_secs(5);
     let end = world.append(&[Change { parent: Some(7), ..write(1, 1).of("child") }]).await;
     let from = tokio::time::Instant::now();
     let status = world.run_through(end).await;

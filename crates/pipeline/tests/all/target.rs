@@ -118,7 +118,13 @@ impl Target {
             limits: Mutex::new(SinkLimits { rows_max: 200, bytes_max: 1 << 20, in_flight_max: 8 }),
             open: watch::Sender::new(true),
             in_flight: Mutex::default(),
-            objects: [object("Item__c", None), object("Parent__c", None), object("Child__c", Some("Parent__c"))].into(),
+            objects: [
+                object("Item__c", None),
+                object("Parent__c", None),
+                object("Other__c", None),
+                object("Child__c", Some("Parent__c")),
+            ]
+            .into(),
         })
     }
 

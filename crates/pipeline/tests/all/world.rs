@@ -7,6 +7,7 @@ use model::{
     Column, ColumnType, DeadLetter, Offset, Outcome, RecordBatchBuilder, ReplicaIdentity, Settlement, StreamPartition,
     TableName, TableSchema,
 };
+use pipeline::breaker::BreakerConfig;
 use pipeline::engine::{Engine, EngineError, EngineHandle, EngineParts, EngineStatus, OrgParts};
 use pipeline::spec::{MapSource, PipelineSpec, ReferenceSpec, RouteSpec};
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,8 +41,14 @@ pub fn route(id: &str, table_name: &str, object: &str) -> RouteSpec {
     let mut route = RouteSpec::upsert(id, stream(), table(table_name, &[]), ("org".into(), object.into()), "Key__c");
     let column = |field: &str, column: &str| (field.to_owned(), MapSource::Column(column.to_owned()));
     route.map = vec![column("Key__c", "id"), column("V__c", "v"), column("Note__c", "note")];
-    route.retry.backoff_min = Duration::from_millis(2);
-    route.retry.backoff_max = Duration::from_millis(20);
+    for policy in [&mut route.retry.transient, &mut route.retry.lock, &mut route.retry.unknown] {
+        policy.delay_min = Duration::from_millis(2);
+        policy.delay_max = Duration::from_millis(20);
+        policy.attempts_max = 10;
+    }
+    route.retry.parent_missing.delay_min = Duration::from_millis(2);
+    route.retry.parent_missing.delay_max = Duration::from_millis(20);
+    route.retry.parent_missing.patience = Duration::from_secs(600);
     route
 }
 
@@ -144,6 +151,7 @@ pub struct World {
     pub clock: Arc<TokioClock>,
     pub spec: PipelineSpec,
     pub governor: Option<governor::GovernorConfig>,
+    pub breaker: BreakerConfig,
 }
 
 /// A run of the engine.
@@ -164,6 +172,11 @@ impl World {
             clock: Arc::new(TokioClock::new()),
             spec: spec(routes),
             governor: None,
+            breaker: BreakerConfig {
+                wait_min: Duration::from_millis(5),
+                wait_max: Duration::from_millis(50),
+                ..BreakerConfig::default()
+            },
         };
         world.log(&Life::new()).create_stream(&"s".into(), StreamSpec::default()).await.unwrap();
         world
@@ -209,7 +222,7 @@ impl World {
         let log = Arc::new(self.log(&life));
         let state = Arc::new(MemoryState { disk: self.disk.clone(), life: life.clone() });
         let sink = Arc::new(TargetSink { target: self.target.clone(), life: life.clone() });
-        let org = OrgParts { sink, governor: self.governor.clone() };
+        let org = OrgParts { sink, governor: self.governor.clone(), breaker: self.breaker };
         let parts = EngineParts {
             log: log.clone() as Arc<dyn Log>,
             state: state.clone() as Arc<dyn StateStore>,
@@ -262,6 +275,13 @@ impl Run {
     /// Waits until every route is settled up to `end`.
     pub async fn settled(&mut self, end: Offset) {
         self.until(|status| status.routes.iter().all(|route| route.settled_offset >= end)).await;
+    }
+
+    /// As `settled`, for what takes longer than most.
+    pub async fn settled_within(&mut self, end: Offset, longest: Duration) {
+        let mut watch = self.handle.watch();
+        let all = |status: &EngineStatus| status.routes.iter().all(|route| route.settled_offset >= end);
+        tokio::time::timeout(longest, watch.wait_for(all)).await.expect("settled in time").expect("the engine runs");
     }
 
     pub async fn until(&mut self, is_so: impl FnMut(&EngineStatus) -> bool) {

@@ -88,7 +88,10 @@ fn options(args: &ChaosArgs) -> anyhow::Result<StageOptions> {
         // Many small chunks and batches: more places to die at.
         ("chunk_rows: 500", "chunk_rows: 100"),
         ("pacing: false", "pacing: false\n    request_timeout: 2s"),
-        ("    deadline: 1m", "    deadline: 1m\n    retry: {parent_wait: 20s}"),
+        (
+            "    deadline: 1m",
+            "    deadline: 1m\n    retry: {transient: {max_attempts: 10, initial_delay: 200ms, max_delay: 30s}, parent_missing: {max_wait: 20s}}",
+        ),
         ("routes:\n", "limits: {recovery_grace: 300ms, checkpoint_every: 100ms}\nroutes:\n"),
     ];
     Ok(StageOptions {
