@@ -26,11 +26,15 @@ pub enum CrashPoint {
     InCheckpoint,
     /// A batch was journalled and is about to be sent.
     AfterJournal,
+    /// A job was made and its name journalled; nothing is uploaded yet.
+    AfterJobNoted,
+    /// A job's rows are uploaded; the target works on them.
+    AfterUpload,
 }
 
 impl CrashPoint {
     /// Every point.
-    pub const ALL: [CrashPoint; 8] = [
+    pub const ALL: [CrashPoint; 10] = [
         CrashPoint::AfterRead,
         CrashPoint::AfterAppend,
         CrashPoint::BeforeConfirm,
@@ -39,6 +43,8 @@ impl CrashPoint {
         CrashPoint::BeforeSettle,
         CrashPoint::InCheckpoint,
         CrashPoint::AfterJournal,
+        CrashPoint::AfterJobNoted,
+        CrashPoint::AfterUpload,
     ];
 
     /// The name used by `cargo xtask chaos` and `PENSTOCK_CRASH_AT`.
@@ -52,6 +58,8 @@ impl CrashPoint {
             CrashPoint::BeforeSettle => "before_settle",
             CrashPoint::InCheckpoint => "in_checkpoint",
             CrashPoint::AfterJournal => "after_journal",
+            CrashPoint::AfterJobNoted => "after_job_noted",
+            CrashPoint::AfterUpload => "after_upload",
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod expr;
 pub mod mapping;
 pub mod proof;
 pub mod recovery;
+pub mod router;
 pub mod settle;
 pub mod spec;
 pub mod window;

@@ -6,6 +6,7 @@ mod retry;
 
 pub use retry::{RetryPolicy, RetrySpec};
 
+use crate::router::{ApiSetting, RouterSpec};
 use model::{
     ColumnType, Lane, ObjectName, OrgId, PipelineId, RouteId, StreamPartition, TableName, TableSchema, ValueMode,
 };
@@ -30,6 +31,7 @@ pub struct PipelineSpec {
     /// How long after a batch without an answer its rows are read back, at least: a request that was cut off may still be
     /// under way in the target. A target whose calls take longer is given twice what they take.
     pub recovery_grace: Duration,
+    pub router: RouterSpec,
 }
 
 impl PipelineSpec {
@@ -45,6 +47,7 @@ impl PipelineSpec {
             checkpoint_settlements_max: 50_000,
             stop_wait_max: Duration::from_secs(10),
             recovery_grace: Duration::from_secs(2),
+            router: RouterSpec::default(),
         }
     }
 
@@ -86,6 +89,8 @@ pub struct RouteSpec {
     pub ordering: Ordering,
     pub coalesce: Coalesce,
     pub batch: BatchSpec,
+    /// The API that its rows go by.
+    pub api: ApiSetting,
     /// Batches in flight at once, at least 1.
     pub parallel: usize,
     pub retry: RetrySpec,
@@ -122,6 +127,7 @@ impl RouteSpec {
             ordering: Ordering::default(),
             coalesce: Coalesce::default(),
             batch: BatchSpec::default(),
+            api: ApiSetting::default(),
             parallel: 4,
             retry: RetrySpec::default(),
         }

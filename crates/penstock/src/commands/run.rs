@@ -170,6 +170,7 @@ impl Pipeline {
             window_bytes_max: limits.window.0 as usize,
             checkpoint_every: limits.checkpoint_every.0,
             recovery_grace: limits.recovery_grace.0,
+            router: wiring::router_spec(&self.config.router),
             ..PipelineSpec::new(PipelineId::new(&self.config.pipeline), routes)
         };
         let org = |(id, sink): (&OrgId, &Arc<dyn Sink>)| {

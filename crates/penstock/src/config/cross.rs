@@ -1,6 +1,6 @@
 //! What can be said of a configuration without asking anybody: names that must meet, values that must fit.
 
-use super::{AuthFlow, Config, DeletesConfig, OperationConfig, Places, RetryConfig, SecretText, WordOrCel};
+use super::{ApiWord, AuthFlow, Config, DeletesConfig, OperationConfig, Places, RetryConfig, SecretText, WordOrCel};
 use model::{Finding, Lane, TableName};
 
 /// Checks names and values across the file; sorted as in the code, so that every run prints the same.
@@ -11,6 +11,7 @@ pub(super) fn check(config: &Config, places: &Places) -> Vec<Finding> {
     checker.streams();
     checker.routes();
     checker.retries();
+    checker.router();
     checker.findings
 }
 
@@ -182,9 +183,42 @@ impl Checker<'_> {
                 let cause = format!("{word:?} is not a lane");
                 self.error("PS1008", &format!("{path}.lane"), cause, "write critical, standard, bulk or {cel: '…'}");
             }
+            if route.api == ApiWord::Bulk && route.to.operation == OperationConfig::Update {
+                let cause = "a Bulk job updates by record id, which the source does not know";
+                self.error("PS1008", &format!("{path}.api"), cause, "write operation: upsert, or another api");
+            }
+            if matches!(route.api, ApiWord::Event | ApiWord::PubSub)
+                && !route.to.object.to_ascii_lowercase().ends_with("__e")
+            {
+                let cause = format!("{} is no platform event", route.to.object);
+                self.error(
+                    "PS1008",
+                    &format!("{path}.api"),
+                    cause,
+                    "name an object that ends with __e, or another api",
+                );
+            }
             if route.parallel == 0 || route.batch.rows == 0 || route.batch.rows > 200 {
                 let cause = "parallel must be 1 or more, batch.rows 1 to 200 (the Collections limit)";
                 self.error("PS1008", &path, cause, "choose values inside these bounds");
+            }
+        }
+    }
+
+    fn router(&mut self) {
+        let router = &self.config.router;
+        if router.bulk_rows == 0 || router.bulk_rows > 150_000_000 || router.bulk_bytes.0 == 0 {
+            let cause = "bulk_rows must be 1 to 150,000,000 and bulk_bytes above 0";
+            self.error("PS1008", "router", cause, "choose values inside these bounds, or leave them out");
+        }
+        for (at, rule) in router.rules.iter().enumerate() {
+            let path = format!("router.rules.{at}");
+            if let Some(table) = &rule.when.table {
+                self.table(&format!("{path}.when.table"), table);
+            }
+            if let Some(word) = rule.when.lane.as_deref().filter(|word| Lane::from_word(word).is_none()) {
+                let cause = format!("{word:?} is not a lane");
+                self.error("PS1008", &format!("{path}.when.lane"), cause, "write critical, standard or bulk");
             }
         }
     }

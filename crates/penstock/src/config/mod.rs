@@ -10,11 +10,13 @@ mod cross;
 mod errors;
 mod load;
 mod places;
+mod router;
 pub(crate) mod values;
 
 pub use errors::{BreakerSettings, RetryClassConfig, RetryConfig};
 pub use load::{Loaded, load_file, load_text, schema};
 pub use places::Places;
+pub use router::{ApiWord, RouterConfig, RuleConfig};
 pub use values::{MapValue, Percent, SecretText, Size, Time, WordOrCel};
 
 use model::ValueMode;
@@ -46,6 +48,8 @@ pub struct Config {
     /// What the routes' own `retry` leaves out.
     #[serde(default)]
     pub retry: RetryConfig,
+    #[serde(default)]
+    pub router: RouterConfig,
     #[serde(default)]
     pub limits: LimitsConfig,
 }
@@ -275,6 +279,9 @@ pub struct RouteConfig {
     pub lane: WordOrCel,
     #[serde(default = "default_deadline")]
     pub deadline: Time,
+    /// By which API its rows go.
+    #[serde(default)]
+    pub api: ApiWord,
     #[serde(default)]
     pub ordering: OrderingConfig,
     #[serde(default)]

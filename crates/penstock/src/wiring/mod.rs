@@ -1,7 +1,9 @@
 //! Configuration → the concrete parts: the one place that names connectors and a log.
 
+mod router;
 mod routes;
 
+pub use router::router_spec;
 pub use routes::route_specs;
 
 use crate::config::{AuthFlow, Compression, Config, OrgConfig, Percent, Places, SecretText, SourceConfig};

@@ -1,13 +1,13 @@
 //! Configured routes and the source's tables → `pipeline::spec::RouteSpec`.
 
+use super::router::{api_setting, operation};
 use crate::config::{
-    CoalesceConfig, Config, DeletesConfig, MapValue, OperationConfig, OrderingConfig, Places, RetryConfig, RouteConfig,
+    CoalesceConfig, Config, DeletesConfig, MapValue, OrderingConfig, Places, RetryConfig, RouteConfig,
     TruncatePolicy as TruncateConfig, WordOrCel,
 };
 use model::{Finding, Lane, ObjectName, OrgId, RouteId, StreamId, StreamPartition, TableName, TableSchema};
 use pipeline::spec::{
-    BatchSpec, Coalesce, DeletePolicy, LaneSpec, MapSource, Operation, Ordering, ReferenceSpec, RouteSpec,
-    TruncatePolicy,
+    BatchSpec, Coalesce, DeletePolicy, LaneSpec, MapSource, Ordering, ReferenceSpec, RouteSpec, TruncatePolicy,
 };
 
 /// Builds every route whose table was described; the others are findings. Order: by name.
@@ -43,11 +43,7 @@ fn route_spec(config: &Config, name: &str, route: &RouteConfig, schema: &TableSc
         key: key.clone(),
         org: OrgId::new(&route.to.org),
         object: ObjectName::new(&route.to.object),
-        operation: match route.to.operation {
-            OperationConfig::Upsert => Operation::Upsert,
-            OperationConfig::Create => Operation::Create,
-            OperationConfig::Update => Operation::Update,
-        },
+        operation: operation(route.to.operation),
         external_id: route.to.external_id.clone(),
         position_field: route.to.position_field.clone(),
         map,
@@ -60,6 +56,7 @@ fn route_spec(config: &Config, name: &str, route: &RouteConfig, schema: &TableSc
         },
         lane: lane(&route.lane),
         deadline: route.deadline.0,
+        api: api_setting(route.api),
         ordering: match route.ordering {
             OrderingConfig::Key => Ordering::Key,
             OrderingConfig::Fifo => Ordering::Fifo,

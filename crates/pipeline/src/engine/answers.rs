@@ -1,6 +1,6 @@
 //! From the target's answers to what happens with each row. Pure: no clock, no window.
 
-use contract::{AppliedBatch, ReadBack, RowError, RowResult, SinkError};
+use contract::{Adopted, AdoptedRow, AppliedBatch, ReadBack, RowError, RowResult, SinkError};
 use model::ErrorClass;
 use std::sync::Arc;
 use std::time::Duration;
@@ -139,12 +139,25 @@ fn row_error(error: &SinkError) -> RowError {
     }
 }
 
-/// Judges a read-back. Shape: one verdict for each row, in order.
-pub fn judge_read_back(rows: usize, answer: &Result<(Vec<ReadBack>, u32), SinkError>) -> (Vec<Verdict>, RouteVerdict) {
-    let error = match answer {
-        Ok((found, _)) => return (found.iter().map(judge_found).collect(), RouteVerdict::default()),
-        Err(error) => error,
+/// Judges an adopted job. Shape: one verdict for each row, in order.
+pub fn judge_adopted(rows: usize, answer: &Result<Adopted, SinkError>) -> (Vec<Verdict>, RouteVerdict) {
+    let adopted = match answer {
+        Ok(adopted) => adopted,
+        Err(error) => return (vec![Verdict::Suspect; rows], not_asked(error)),
     };
+    let mut route = RouteVerdict::default();
+    let judge_one = |row: &AdoptedRow| match row {
+        AdoptedRow::Answered(RowResult::Applied { id, .. }) => Verdict::Applied { id: id.clone() },
+        AdoptedRow::Answered(RowResult::Failed(error)) => judge_row(error, true, &mut route),
+        AdoptedRow::Missing => Verdict::Return,
+        AdoptedRow::Unknown => judge_found(&ReadBack::Unknown),
+    };
+    let verdicts = adopted.rows.iter().map(judge_one).collect();
+    (verdicts, route)
+}
+
+/// What the route does after a question that had no answer.
+fn not_asked(error: &SinkError) -> RouteVerdict {
     let mut route = RouteVerdict { error: Some(error.to_string()), ..RouteVerdict::default() };
     match error.class {
         ErrorClass::Quota => route.quota = Some(error.retry_after),
@@ -152,7 +165,16 @@ pub fn judge_read_back(rows: usize, answer: &Result<(Vec<ReadBack>, u32), SinkEr
         // Nothing was changed, so every other failure only means: not yet.
         _ => route.back_off = Some(error.retry_after),
     }
-    (vec![Verdict::Suspect; rows], route)
+    route
+}
+
+/// Judges a read-back. Shape: one verdict for each row, in order.
+pub fn judge_read_back(rows: usize, answer: &Result<(Vec<ReadBack>, u32), SinkError>) -> (Vec<Verdict>, RouteVerdict) {
+    let error = match answer {
+        Ok((found, _)) => return (found.iter().map(judge_found).collect(), RouteVerdict::default()),
+        Err(error) => error,
+    };
+    (vec![Verdict::Suspect; rows], not_asked(error))
 }
 
 fn judge_found(found: &ReadBack) -> Verdict {

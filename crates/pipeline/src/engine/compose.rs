@@ -45,7 +45,7 @@ pub fn map_record(mapper: &Mapper, record: &Record<'_>) -> Result<MappedRow, Row
 pub async fn compose(
     log: &dyn Log,
     route: &Arc<Route>,
-    lane: Lane,
+    (lane, api): (Lane, Api),
     rows: Vec<JobRow>,
     next_id: &(dyn Fn() -> BatchId + Sync),
     done: &mut JobDone,
@@ -60,9 +60,9 @@ pub async fn compose(
     };
     done.read_records += mapped.len();
     done.read_bytes += mapped.iter().map(|mapped| mapped.bytes).sum::<usize>();
-    let (bytes_max, mapper) = (route.limits().bytes_max, route.mapper());
+    let (bytes_max, mapper) = (route.limits(api).map_or(1, |limits| limits.bytes_max), route.mapper());
     let mut parts =
-        Parts { route, lane, columns: mapper.columns(), next_id, composed: Vec::new(), keys: HashSet::new() };
+        Parts { route, lane, api, columns: mapper.columns(), next_id, composed: Vec::new(), keys: HashSet::new() };
     let mut bytes = 0;
     let mut mapped = mapped.into_iter();
     for mut row in rows {
@@ -133,6 +133,7 @@ fn fold(row: &mut JobRow, chain: Vec<Mapped>, done: &mut JobDone) -> Result<(Map
 struct Parts<'a> {
     route: &'a Route,
     lane: Lane,
+    api: Api,
     columns: Arc<[contract::OutColumn]>,
     next_id: &'a (dyn Fn() -> BatchId + Sync),
     composed: Vec<Composed>,
@@ -171,7 +172,7 @@ impl Parts<'_> {
         let spec = &self.route.spec;
         OutBatch {
             id: (self.next_id)(),
-            api: Api::Collections,
+            api: self.api,
             route: spec.id.clone(),
             lane: self.lane,
             object: spec.object.clone(),

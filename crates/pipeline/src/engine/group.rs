@@ -64,7 +64,7 @@ impl Shared {
 
 /// Something that a task or the settler tells the loop.
 pub(super) enum Event {
-    Carried { route: usize, lane: Lane, kind: JobKind, number: u64, done: JobDone },
+    Carried { route: usize, lane: Lane, kind: JobKind, by_job: bool, number: u64, done: JobDone },
     Buried { route: usize, rows: Vec<(EntryId, u32)>, buried: Result<Vec<Buried>, EngineError>, stored: Release },
     Released { release: Release, settled: Option<Settled> },
     Checkpointed(Result<Vec<crate::settle::Checkpoint>, EngineError>),
@@ -215,7 +215,9 @@ impl Group {
 
     fn handle(&mut self, event: Event) -> Result<(), EngineError> {
         match event {
-            Event::Carried { route, lane, kind, number, done } => self.carried(route, lane, kind, number, done),
+            Event::Carried { route, lane, kind, by_job, number, done } => {
+                self.carried(route, (lane, by_job), kind, number, done)
+            }
             Event::Buried { route, rows, buried, stored } => self.buried(route, rows, buried, stored),
             Event::Released { release, settled } => {
                 let settled = settled.ok_or(EngineError::Log(LogError::Closed))?;

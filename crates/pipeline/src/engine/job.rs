@@ -1,12 +1,13 @@
 //! What a group hands to a task that carries a batch, and what comes back.
 
 use super::permits::Pass;
-use super::route::{OrgPlace, Route};
+use super::route::{Org, OrgPlace, Route};
 use crate::mapping::RowRefusal;
 use crate::window::{EntryId, Taken};
-use contract::{AppliedBatch, LogError, ReadBack, SinkError};
-use model::{BatchId, Lane, Offset};
+use contract::{Adopted, AppliedBatch, LogError, ReadBack, SinkError};
+use model::{Api, BatchId, Lane, Offset};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// A row of a batch: one record, or a chain of one key's records that go as one.
@@ -39,17 +40,54 @@ pub enum JobKind {
     Send,
     /// Ask the target which of them it holds.
     ReadBack,
+    /// Ask the target what became of them in a job that was made before.
+    Adopt,
+}
+
+impl JobKind {
+    /// True when rows are asked for and not sent.
+    pub fn asks(self) -> bool {
+        self != JobKind::Send
+    }
+}
+
+/// Leave to hold a job's rows in memory while they are uploaded; given back when it is dropped.
+pub struct Upload {
+    uploading: Arc<AtomicUsize>,
+    org: Arc<Org>,
+}
+
+impl Upload {
+    /// Takes leave; `uploading` counts those that have it.
+    pub fn new(uploading: &Arc<AtomicUsize>, org: &Arc<Org>) -> Self {
+        uploading.fetch_add(1, Ordering::Relaxed);
+        Self { uploading: uploading.clone(), org: org.clone() }
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        self.uploading.fetch_sub(1, Ordering::Relaxed);
+        self.org.wake();
+    }
 }
 
 /// Rows on their way.
 pub struct Job {
     pub kind: JobKind,
+    pub api: Api,
+    /// Why that API; none where it says itself.
+    pub reason: Option<String>,
+    /// For `Adopt`: the target's name for the job.
+    pub adopted: Option<Arc<str>>,
     pub route: Arc<Route>,
     pub lane: Lane,
     /// Ascending by offset.
     pub rows: Vec<JobRow>,
     pub pass: Pass,
     pub place: OrgPlace,
+    /// Held until the rows are uploaded, where they go by a job.
+    pub upload: Option<Upload>,
 }
 
 /// What became of a job's rows: every row is in exactly one of the lists.
@@ -59,6 +97,8 @@ pub struct JobDone {
     pub refused: Vec<(JobRow, RowRefusal)>,
     /// Rows that did not fit; nothing was done with them.
     pub returned: Vec<JobRow>,
+    /// Rows that this API does not carry; nothing was done with them.
+    pub elsewhere: Vec<JobRow>,
     /// Members of chains that do not belong to them; nothing was done with them.
     pub returned_members: Vec<Taken>,
     /// Set when the log failed before anything was sent; the rows are in `returned`.
@@ -73,6 +113,9 @@ pub struct JobDone {
 /// Rows that went together, and the target's answer.
 pub struct Batch {
     pub id: BatchId,
+    pub api: Api,
+    /// The target's name for the job that carries them, once it was journalled.
+    pub job: Option<Arc<str>>,
     pub rows: Vec<JobRow>,
     /// Event times of the rows' newest records, Unix milliseconds.
     pub times_ms: Vec<i64>,
@@ -85,4 +128,5 @@ pub struct Batch {
 pub enum Answer {
     Sent(Result<AppliedBatch, SinkError>),
     ReadBack(Result<(Vec<ReadBack>, u32), SinkError>),
+    Adopted(Result<Adopted, SinkError>),
 }

@@ -1,13 +1,14 @@
 //! What becomes of a job's rows.
 
-use super::answers::{NEVER_ANSWERED, RouteVerdict, Verdict, judge, judge_read_back};
+use super::answers::{NEVER_ANSWERED, RouteVerdict, Verdict, judge, judge_adopted, judge_read_back};
 use super::error::EngineError;
 use super::group::{Event, Group};
 use super::job::{Answer, Batch, JobDone, JobKind, JobRow};
 use super::release::Release;
+use crate::recovery::Way;
 use crate::settle::delay_of;
 use crate::window::EntryId;
-use contract::{LogError, RowError};
+use contract::{LogError, RowError, Spend};
 use model::{Api, BatchId, ErrorClass, Lane, Offset, OffsetRange, Outcome, SettledRows};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,17 @@ const QUOTA_WAIT: Duration = Duration::from_secs(60);
 const DESCRIBE_WAIT: Duration = Duration::from_secs(60);
 /// Failures of whole batches after which a row travels with fewer others: one of them may be what breaks the target.
 const FAILURES_TOGETHER_MAX: u32 = 2;
+
+/// Rows that a job does not carry go by calls of at most so many.
+const ELSEWHERE_ROWS: usize = 200;
+
+/// The batch that a row went in.
+#[derive(Clone, Copy)]
+struct Company {
+    batch: BatchId,
+    rows: usize,
+    by_job: bool,
+}
 
 /// What a batch's rows come to.
 #[derive(Default)]
@@ -39,14 +51,18 @@ impl Group {
     pub(super) fn carried(
         &mut self,
         index: usize,
-        lane: Lane,
+        (lane, by_job): (Lane, bool),
         kind: JobKind,
         number: u64,
         done: JobDone,
     ) -> Result<(), EngineError> {
         let now = self.shared.now();
         let run = &mut self.routes[index];
-        run.in_flight[lane as usize] -= 1;
+        if by_job {
+            run.jobs -= 1
+        } else {
+            run.in_flight[lane as usize] -= 1
+        }
         let floor = run.floors.remove(&number).unwrap_or_default();
         run.read(done.read_bytes, done.read_records);
         self.persist.touch();
@@ -57,6 +73,10 @@ impl Group {
             self.log_failed(index, error, now)?;
         }
         for row in done.returned {
+            self.give_back(row, None);
+        }
+        for row in done.elsewhere {
+            self.histories.of(row.id).company_max = Some(ELSEWHERE_ROWS);
             self.give_back(row, None);
         }
         for member in done.returned_members {
@@ -92,21 +112,28 @@ impl Group {
     }
 
     fn answered(&mut self, index: usize, kind: JobKind, batch: Batch, floor: Offset, now: Duration) {
-        let (ok, calls) = match &batch.answer {
-            Answer::Sent(Ok(applied)) => (true, applied.spent.calls),
-            Answer::ReadBack(Ok((_, calls))) => (true, *calls),
-            Answer::Sent(Err(error)) | Answer::ReadBack(Err(error)) => (false, error.spent.calls),
+        let (ok, spent) = match &batch.answer {
+            Answer::Sent(Ok(applied)) => (true, applied.spent),
+            Answer::ReadBack(Ok((_, calls))) => (true, Spend::calls(*calls)),
+            Answer::Adopted(Ok(adopted)) => (true, adopted.spent),
+            Answer::Sent(Err(error)) | Answer::ReadBack(Err(error)) | Answer::Adopted(Err(error)) => {
+                (false, error.spent)
+            }
         };
         let (verdicts, route_verdict) = match &batch.answer {
             Answer::Sent(answer) => judge(batch.rows.len(), answer),
             Answer::ReadBack(answer) => judge_read_back(batch.rows.len(), answer),
+            Answer::Adopted(answer) => judge_adopted(batch.rows.len(), answer),
         };
         assert_eq!(verdicts.len(), batch.rows.len(), "a sink answers every row once");
         let now_ms = self.shared.now_ms();
         let run = &mut self.routes[index];
-        run.status.count_batch(kind == JobKind::ReadBack, calls);
+        run.status.count_batch(kind.asks(), batch.api, batch.rows.len(), spent);
         if ok && kind == JobKind::Send {
-            run.took(batch.took, batch.rows.len());
+            self.org.paces.lock().learn(batch.api, batch.rows.len(), batch.took);
+            if batch.api != Api::Bulk {
+                run.took(batch.took, batch.rows.len());
+            }
         }
         if let Some(oldest) = batch.times_ms.iter().min() {
             run.answered(*oldest, now_ms);
@@ -120,12 +147,12 @@ impl Group {
         let highest = match kind {
             JobKind::Send => batch.rows.iter().map(JobRow::newest).max().unwrap_or_default(),
             // Batches that are closed by a read-back may have had any rows.
-            JobKind::ReadBack => self.window.cursor(),
+            JobKind::ReadBack | JobKind::Adopt => self.window.cursor(),
         };
         let mut sorted = Sorted { highest, ..Sorted::default() };
         let rows_in_batch = batch.rows.len();
         for ((row, verdict), time_ms) in batch.rows.into_iter().zip(verdicts).zip(&batch.times_ms) {
-            if kind == JobKind::ReadBack && verdict != Verdict::Suspect {
+            if kind.asks() && verdict != Verdict::Suspect {
                 sorted.closed.extend(row.offsets().filter_map(|offset| self.forget_suspect(index, offset)));
             }
             if let Verdict::Applied { .. } = verdict {
@@ -133,9 +160,13 @@ impl Group {
                 run.latencies.add(now_ms - time_ms);
                 run.latency_metric.record((now_ms - time_ms).max(0) as f64 / 1000.0);
             }
-            self.decide(index, kind, row, verdict, (batch.id, rows_in_batch, floor, now), &mut sorted);
+            let company = Company { batch: batch.id, rows: rows_in_batch, by_job: batch.api == Api::Bulk };
+            self.decide(index, kind, row, verdict, (company, floor, now), &mut sorted);
         }
-        self.settle_sorted(index, kind, batch.id, sorted, calls);
+        if kind == JobKind::Send && batch.api == Api::Bulk {
+            self.suspects.went(batch.id, batch.job.map_or(Way::NoJob, Way::Job));
+        }
+        self.settle_sorted(index, kind, batch.id, sorted, spent.calls);
     }
 
     /// What the answer means for the route as a whole.
@@ -162,7 +193,7 @@ impl Group {
         kind: JobKind,
         row: JobRow,
         verdict: Verdict,
-        (batch, company, floor, now): (BatchId, usize, Offset, Duration),
+        (company, floor, now): (Company, Offset, Duration),
         sorted: &mut Sorted,
     ) {
         if kind == JobKind::Send {
@@ -182,11 +213,11 @@ impl Group {
                 }
             }
             Verdict::Return => self.give_back(row, None),
-            Verdict::Suspect => self.suspect(index, kind, row, (batch, company, floor, now)),
-            Verdict::Missing => self.missing(index, row, (company, now), sorted),
-            Verdict::Again { error, counts } => self.again(index, row, error, (counts, company, now), sorted),
+            Verdict::Suspect => self.suspect(index, kind, row, (company, floor, now)),
+            Verdict::Missing => self.missing(index, row, (company.rows, now), sorted),
+            Verdict::Again { error, counts } => self.again(index, row, error, (counts, company.rows, now), sorted),
             Verdict::Parent(error) => self.parent_missing(index, row, error, now, sorted),
-            Verdict::Dead(error) if kind == JobKind::ReadBack => {
+            Verdict::Dead(error) if kind.asks() => {
                 let members = row.merged.into_iter();
                 let members = members.map(|taken| JobRow {
                     id: taken.id,
@@ -207,10 +238,10 @@ impl Group {
             }
             Verdict::Dead(error) => sorted.dead.push((row, error)),
             Verdict::Halve => {
-                self.histories.of(row.id).company_max = Some((company / 2).max(1));
+                self.histories.of(row.id).company_max = Some((company.rows / 2).max(1));
                 self.give_back(row, None);
             }
-            Verdict::Refresh(error) => self.refresh(index, row, error, company, sorted),
+            Verdict::Refresh(error) => self.refresh(index, row, error, company.rows, sorted),
         }
     }
 
@@ -330,17 +361,20 @@ impl Group {
         index: usize,
         kind: JobKind,
         row: JobRow,
-        (batch, company, floor, now): (BatchId, usize, Offset, Duration),
+        (company, floor, now): (Company, Offset, Duration),
     ) {
         let (mut until, now_ms) = (now, self.shared.now_ms());
         if kind == JobKind::Send {
             for offset in row.offsets() {
-                self.suspects.add(index as u16, offset, batch, now_ms);
+                self.suspects.add(index as u16, offset, company.batch, now_ms);
             }
             let run = &mut self.routes[index];
             run.suspect_floor = Some(run.suspect_floor.map_or(floor, |earlier| earlier.min(floor)));
-            run.suspect_rows = run.suspect_rows.max(company as u64);
-            until += run.suspect_grace(self.shared.spec.recovery_grace);
+            // A job tells by itself when it has ended.
+            if !company.by_job {
+                run.suspect_rows = run.suspect_rows.max(company.rows as u64);
+                until += run.suspect_grace(self.shared.spec.recovery_grace);
+            }
         }
         self.give_back(row, Some(until));
     }
@@ -361,13 +395,13 @@ impl Group {
         // A settlement that names a batch says that it is answered: only when none of its rows is a suspect.
         let name = match kind {
             JobKind::Send => (!self.suspects.holds(batch)).then_some(batch),
-            JobKind::ReadBack => sorted.closed.pop(),
+            JobKind::ReadBack | JobKind::Adopt => sorted.closed.pop(),
         };
         let mut counts = vec![(Outcome::Applied, sorted.applied.len() as u64)];
         let rows = settled_rows(sorted.applied, sorted.superseded, &mut counts);
         let mut settlement = self.settlement(index, name, rows);
         settlement.attempts = sorted.attempts;
-        settlement.read_back = kind == JobKind::ReadBack;
+        settlement.read_back = kind.asks();
         settlement.calls = calls;
         let mut settlements = Vec::new();
         if name.is_some() || !settlement.rows.is_empty() {

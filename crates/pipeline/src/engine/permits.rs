@@ -4,7 +4,7 @@
 //! snapshot, and while a new one is on its way to the disk the old one's rest is all that is granted. So a call of a
 //! process that died is never forgotten.
 
-use contract::{AllocationReading, Clock, StateError, StateOp, StateStore};
+use contract::{AllocationReading, Clock, Spend, StateError, StateOp, StateStore};
 use governor::{Ask, Decision, Governor, GovernorConfig, Now, Permit, RefusalReason, Snapshot, SnapshotError};
 use model::{Lane, OrgId, RouteId};
 use parking_lot::Mutex;
@@ -53,10 +53,10 @@ pub struct Pass {
 }
 
 impl Pass {
-    /// Says what the calls really cost.
-    pub fn finish(mut self, calls: u32) {
+    /// Says what was really spent.
+    pub fn finish(mut self, spent: Spend) {
         if let Some(permit) = self.permit.take() {
-            self.permits.finish(permit, calls);
+            self.permits.finish(permit, spent.calls);
         }
     }
 }
@@ -101,7 +101,15 @@ impl Permits {
     ///
     /// # Errors
     /// `Wait` with when to ask again.
-    pub fn ask(&self, lane: Lane, route: &RouteId, calls: u32, time_left: Option<Duration>) -> Result<Pass, Wait> {
+    pub fn ask(
+        &self,
+        lane: Lane,
+        route: &RouteId,
+        cost: Spend,
+        time_left: Option<Duration>,
+        _background: bool,
+    ) -> Result<Pass, Wait> {
+        let calls = cost.calls;
         let now = Now::of(&*self.0.clock);
         let mut state = self.0.state.lock();
         let State { governor, while_storing, granted_since_snapshot } = &mut *state;

@@ -170,7 +170,7 @@ impl Group {
         for (index, run) in self.routes.iter_mut().enumerate() {
             let suspects = self.suspects.of_route(index as u16);
             let grace = run.suspect_grace(self.shared.spec.recovery_grace);
-            let suspected = (suspects > 0).then(|| suspected(suspects, grace));
+            let suspected = (suspects > 0).then(|| suspected(suspects, self.suspects.in_jobs(), grace));
             let gate_closed = gate_closed.clone().filter(|_| run.halted.is_none());
             let paused = gate_closed.or_else(|| run.paused(now)).or_else(|| permit_wait.clone()).or(suspected);
             let status = &mut run.status;
@@ -232,7 +232,12 @@ async fn store(
 }
 
 /// What an operator is told while rows wait for a read-back.
-fn suspected(rows: usize, grace: Duration) -> String {
+fn suspected(rows: usize, in_jobs: bool, grace: Duration) -> String {
+    if in_jobs {
+        return format!(
+            "{rows} rows were sent without an answer; the org's jobs that hold them are asked what became of them"
+        );
+    }
     format!(
         "{rows} rows of batches without an answer are read back from the org {:.1} s after they were sent, when their calls \
          must have ended",

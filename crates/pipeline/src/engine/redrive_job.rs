@@ -18,11 +18,11 @@ use crate::event::{ChangeView, Keys};
 use crate::mapping::{MappedRow, RowRefusal};
 use crate::settle::{DEAD_LETTERS, internal};
 use crate::spec::Ordering;
-use contract::{LogError, OutBatch, OutColumn, OutRow, RowError, StateOp};
+use contract::{LogError, OutBatch, OutColumn, OutRow, RowError, Spend, StateOp};
 use hashbrown::HashSet;
 use model::{
-    Api, BatchIntent, ErrorClass, Fingerprint, Lane, Offset, OffsetRange, Outcome, Position, Record,
-    RecordBatchBuilder, Retry, SettledRows, Settlement,
+    BatchIntent, ErrorClass, Fingerprint, Lane, Offset, OffsetRange, Outcome, Position, Record, RecordBatchBuilder,
+    Retry, SettledRows, Settlement,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,7 +98,7 @@ pub(super) struct RedriveJob {
     /// Held until it ends.
     pub _place: OrgPlace,
     /// Calls spent so far.
-    pub calls: u32,
+    pub spent: Spend,
 }
 
 /// Why a retry ends before it reaches the target.
@@ -117,7 +117,7 @@ impl RedriveJob {
     /// Carries the retry as far as it goes.
     pub(super) async fn run(mut self) -> RedriveOutcome {
         let attempted = self.attempt().await;
-        let calls = self.calls;
+        let spent = self.spent;
         let outcome = match attempted {
             Ok(outcome) => outcome,
             Err(Stop::Refused(error)) => self.failed(error).await,
@@ -126,7 +126,7 @@ impl RedriveJob {
                 Retry::AfterOperator | Retry::Never => RedriveOutcome::Broken(error),
             },
         };
-        self.pass.finish(calls);
+        self.pass.finish(spent);
         outcome
     }
 
@@ -154,7 +154,7 @@ impl RedriveJob {
                 return Ok(RedriveOutcome::Later { delay, failed: false, error: None });
             }
             let answer = self.route.org.sink.read_back(&batch).await;
-            self.calls += answer.as_ref().map_or_else(|error| error.spent.calls, |(_, calls)| *calls);
+            self.spent += answer.as_ref().map_or_else(|error| error.spent, |(_, calls)| Spend::calls(*calls));
             let (verdicts, _) = judge_read_back(1, &answer);
             match verdicts.into_iter().next() {
                 Some(Verdict::Applied { id }) => return self.settle(Outcome::Applied, Some((&batch, id, true))).await,
@@ -252,7 +252,7 @@ impl RedriveJob {
         let position = Position { partition: spec.stream.partition, offset: self.loaded.origin };
         OutBatch {
             id: self.shared.carrier.next_id(),
-            api: Api::Collections,
+            api: self.route.single_api(),
             route: spec.id.clone(),
             lane: self.loaded.lane,
             object: spec.object.clone(),
@@ -288,7 +288,7 @@ impl RedriveJob {
         carrier.crash.reach(contract::CrashPoint::AfterJournal);
         let answer = self.route.org.sink.apply(&batch).await;
         self.route.org.report(batch.api, CallEnd::of(&answer), self.shared.now());
-        self.calls += answer.as_ref().map_or_else(|error| error.spent.calls, |applied| applied.spent.calls);
+        self.spent += answer.as_ref().map_or_else(|error| error.spent, |applied| applied.spent);
         carrier.crash.reach(contract::CrashPoint::AfterSend);
         self.route.org.permits.observe(self.route.org.sink.take_readings());
         let (verdicts, _) = judge(1, &answer);
@@ -340,7 +340,7 @@ impl RedriveJob {
             at_ms: self.shared.now_ms(),
             attempts: self.failures + 1,
             read_back,
-            calls: self.calls,
+            calls: self.spent.calls,
             rows: vec![SettledRows {
                 outcome,
                 offsets: OffsetRange::pack([self.loaded.origin]),

@@ -7,7 +7,7 @@ use super::error::EngineError;
 use super::group::{Event, Group};
 use super::redrive_job::{RedriveJob, load};
 use crate::window::{Entry, EntryId, PushError};
-use contract::LogError;
+use contract::{LogError, OutOp, Spend};
 use model::{Fingerprint, Lane, Offset, Outcome, RecordBatch};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -174,7 +174,9 @@ impl Group {
         }
         let run = &self.routes[route];
         let may = run.pause.until <= now && !run.refreshing && self.lane_wait[lane as usize] <= now;
-        let Some((org_place, pass)) = (if may { self.admit(route, lane, now) } else { None }) else {
+        let api = run.route.single_api();
+        let cost = self.org.sink.cost(api, OutOp::Upsert, 1);
+        let Some((org_place, pass)) = (if may { self.admit(route, lane, (api, cost), now) } else { None }) else {
             self.redrives.retry_at = Some(now + LOOK_AGAIN);
             return Ok(Stage::Waiting { loaded, entry, until, failures });
         };
@@ -190,7 +192,7 @@ impl Group {
             grace: self.routes[route].grace(self.shared.spec.recovery_grace, 1),
             pass,
             _place: org_place,
-            calls: 0,
+            spent: Spend::default(),
         };
         self.jobs.spawn(async move { Event::Redriven { route, outcome: job.run().await } });
         Ok(Stage::Running { loaded, entry, until, failures })

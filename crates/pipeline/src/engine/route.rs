@@ -6,12 +6,13 @@ use super::permits::Permits;
 use crate::breaker::BreakerConfig;
 use crate::event::KeyPlan;
 use crate::mapping::Mapper;
+use crate::router::{ApiSetting, Paces, RouterSpec};
 use crate::spec::RouteSpec;
 use contract::{Sink, SinkLimits};
 use model::{Api, Lane, OrgId};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -22,7 +23,12 @@ pub struct Org {
     pub permits: Permits,
     /// Refused credentials and breakers.
     pub gate: Arc<Gate>,
+    /// How long its APIs take.
+    pub paces: Mutex<Paces>,
     in_flight: AtomicUsize,
+    jobs: AtomicUsize,
+    /// False while leftovers of an earlier process are looked for.
+    jobs_allowed: AtomicBool,
     /// Changes when a batch that could not go before may be able to go now.
     freed: watch::Sender<u64>,
 }
@@ -31,7 +37,17 @@ impl Org {
     /// Makes an org with nothing in flight.
     pub fn new(id: OrgId, sink: Arc<dyn Sink>, permits: Permits, breaker: BreakerConfig) -> Self {
         let gate = Gate::new(id.clone(), breaker);
-        Self { id, sink, permits, gate, in_flight: AtomicUsize::new(0), freed: watch::Sender::new(0) }
+        Self {
+            id,
+            sink,
+            permits,
+            gate,
+            paces: Mutex::default(),
+            in_flight: AtomicUsize::new(0),
+            jobs: AtomicUsize::new(0),
+            jobs_allowed: AtomicBool::new(true),
+            freed: watch::Sender::new(0),
+        }
     }
 
     /// Changes when a place or a permit may be had again.
@@ -54,7 +70,23 @@ impl Org {
         self.in_flight
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| (now < places).then_some(now + 1))
             .is_ok()
-            .then(|| OrgPlace { org: self.clone(), pass: None })
+            .then(|| OrgPlace { org: self.clone(), job: false, pass: None })
+    }
+
+    /// Says whether jobs may be made.
+    pub fn allow_jobs(&self, allowed: bool) {
+        self.jobs_allowed.store(allowed, Ordering::Release);
+        self.wake();
+    }
+
+    /// Takes a place for a job, which is no call in flight while the target works on it.
+    pub fn enter_job(self: &Arc<Self>) -> Option<OrgPlace> {
+        let allowed = self.jobs_allowed.load(Ordering::Acquire);
+        let places = if allowed { self.sink.limits(Api::Bulk)?.in_flight_max.max(1) } else { 0 };
+        self.jobs
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| (now < places).then_some(now + 1))
+            .is_ok()
+            .then(|| OrgPlace { org: self.clone(), job: true, pass: None })
     }
 
     /// Takes in how a call ended, and wakes whoever waits when more may be sent now.
@@ -65,9 +97,10 @@ impl Org {
     }
 }
 
-/// A place among an org's batches in flight; free again when it is dropped.
+/// A place among an org's batches in flight, or its jobs; free again when it is dropped.
 pub struct OrgPlace {
     org: Arc<Org>,
+    job: bool,
     /// The gate's leave, while there is one: its place is free before the org's waiters are woken.
     pass: Option<GatePass>,
 }
@@ -83,13 +116,11 @@ impl OrgPlace {
 impl Drop for OrgPlace {
     fn drop(&mut self) {
         self.pass = None;
-        self.org.in_flight.fetch_sub(1, Ordering::AcqRel);
+        let places = if self.job { &self.org.jobs } else { &self.org.in_flight };
+        places.fetch_sub(1, Ordering::AcqRel);
         self.org.wake();
     }
 }
-
-/// What a way that a sink does not have takes.
-const NO_WAY: SinkLimits = SinkLimits { rows_max: 1, bytes_max: 1, in_flight_max: 1 };
 
 /// A route as its tasks see it.
 pub struct Route {
@@ -98,6 +129,7 @@ pub struct Route {
     pub spec: RouteSpec,
     pub keys: KeyPlan,
     pub org: Arc<Org>,
+    pub router: RouterSpec,
     mapper: RwLock<Arc<Mapper>>,
 }
 
@@ -106,9 +138,15 @@ impl Route {
     ///
     /// # Errors
     /// `Plan` with every finding; `Sink` when an object cannot be described.
-    pub async fn compile(index: usize, spec: &RouteSpec, org: Arc<Org>) -> Result<Self, EngineError> {
-        let mapper = compile(spec, &*org.sink).await?;
-        Ok(Self { index, spec: spec.clone(), keys: KeyPlan::compile(spec), org, mapper: RwLock::new(Arc::new(mapper)) })
+    pub async fn compile(
+        index: usize,
+        spec: &RouteSpec,
+        router: &RouterSpec,
+        org: Arc<Org>,
+    ) -> Result<Self, EngineError> {
+        let mapper = RwLock::new(Arc::new(compile(spec, &*org.sink).await?));
+        let (spec, router) = (spec.clone(), router.clone());
+        Ok(Self { index, keys: KeyPlan::compile(&spec), spec, org, router, mapper })
     }
 
     /// The mapper as it is now.
@@ -127,14 +165,49 @@ impl Route {
         Ok(())
     }
 
-    /// Limits of one batch: the route's and the sink's.
-    pub fn limits(&self) -> SinkLimits {
-        let limits = self.org.sink.limits(Api::Collections).unwrap_or(NO_WAY);
-        SinkLimits {
-            rows_max: self.spec.batch.rows_max.min(limits.rows_max).max(1),
-            bytes_max: self.spec.batch.bytes_max.min(limits.bytes_max).max(1),
+    /// Limits of one batch: the route's and the sink's; none when the sink does not have this way.
+    pub fn limits(&self, api: Api) -> Option<SinkLimits> {
+        let limits = self.org.sink.limits(api)?;
+        let (rows_max, bytes_max) = match api {
+            Api::Bulk => (self.router.bulk_rows_max, self.router.bulk_bytes_max),
+            _ => (self.spec.batch.rows_max, self.spec.batch.bytes_max),
+        };
+        Some(SinkLimits {
+            rows_max: rows_max.min(limits.rows_max).max(1),
+            bytes_max: bytes_max.min(limits.bytes_max).max(1),
             in_flight_max: limits.in_flight_max.max(1),
+        })
+    }
+
+    /// True when the target is a platform event.
+    pub fn is_event(&self) -> bool {
+        self.spec.object.as_str().to_ascii_lowercase().ends_with("__e")
+    }
+
+    /// The API that the route says, else the one that takes rows of any kind.
+    pub fn pinned_api(&self) -> Api {
+        match self.spec.api {
+            ApiSetting::Only(api) => api,
+            ApiSetting::Auto => self.single_api(),
         }
+    }
+
+    /// The API of rows that go alone, or in small company.
+    pub fn single_api(&self) -> Api {
+        match self.spec.api {
+            ApiSetting::Only(api) if api != Api::Bulk => api,
+            _ if self.is_event() => Api::Event,
+            _ => Api::Collections,
+        }
+    }
+
+    /// True when the router may choose a job for the route's rows.
+    pub fn may_go_by_job(&self) -> bool {
+        let may = match self.spec.api {
+            ApiSetting::Only(api) => api == Api::Bulk,
+            ApiSetting::Auto => self.spec.ordering != crate::spec::Ordering::Fifo,
+        };
+        may && self.org.sink.limits(Api::Bulk).is_some()
     }
 }
 

@@ -2,11 +2,12 @@
 
 use super::route::Route;
 use super::status::{Latencies, RouteStatus};
-use crate::recovery::{RecoveredRoute, rows_of};
+use crate::recovery::{RecoveredRoute, Way, rows_of};
 use crate::settle::{Checkpoint, Ledger, Pace};
-use model::{Lane, Offset};
+use model::{Api, Lane, Offset};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Weight of the newest batch in running means: 1/8.
@@ -41,10 +42,16 @@ pub struct RouteRun {
     pub refreshing: bool,
     /// Batches that the target answered.
     pub successes: u64,
-    /// Batches in flight, by lane.
+    /// Batches in flight, by lane; jobs are counted apart.
     pub in_flight: [usize; 3],
+    /// Batches that go by a job.
+    pub jobs: usize,
+    /// Jobs whose rows are being uploaded.
+    pub uploading: Arc<AtomicUsize>,
     /// Since when a batch that is not full waits for more, by lane.
     pub linger: [Option<Duration>; 3],
+    /// How long it waits.
+    pub linger_for: [Duration; 3],
     /// For each job under way: where its intents stand, at the lowest.
     pub floors: BTreeMap<u64, Offset>,
     /// The same for batches with suspects.
@@ -68,7 +75,12 @@ impl RouteRun {
     /// Starts a route from what was recovered of it.
     pub fn new(route: Arc<Route>, recovered: &RecoveredRoute, now: Duration) -> Self {
         let spec = &route.spec;
-        let status = RouteStatus::new(spec.id.clone(), spec.stream.clone(), spec.table.clone(), recovered.from);
+        let mut status = RouteStatus::new(spec.id.clone(), spec.stream.clone(), spec.table.clone(), recovered.from);
+        if route.may_go_by_job() {
+            let jobs = route.limits(Api::Bulk).map_or(0, |limits| limits.rows_max * limits.in_flight_max);
+            status.job_rows_max = jobs as u64;
+        }
+        let by_call = recovered.unanswered.iter().filter(|open| open.way == Way::Call);
         let mut ledger = Ledger::default();
         if recovered.highest > recovered.from {
             // What the earlier run wrote matters until the checkpoint has passed all of it.
@@ -86,14 +98,17 @@ impl RouteRun {
             refreshing: false,
             successes: 0,
             in_flight: [0; 3],
+            jobs: 0,
+            uploading: Arc::default(),
             linger: [None; 3],
+            linger_for: [Duration::ZERO; 3],
             floors: BTreeMap::new(),
             suspect_floor: (!recovered.unanswered.is_empty()).then_some(recovered.batches_from),
             rate_from: (0, now),
             stored: None,
             halted: None,
             pace: recovered.pace,
-            suspect_rows: recovered.unanswered.iter().map(|(_, _, rows)| rows_of(rows)).max().unwrap_or_default(),
+            suspect_rows: by_call.map(|open| rows_of(&open.rows)).max().unwrap_or_default(),
             row_bytes_mean: 512,
             head_age_ms: 0,
             route,
@@ -101,8 +116,8 @@ impl RouteRun {
     }
 
     /// Rows of the next batch: as many as fit, judged by the rows before.
-    pub fn rows_wanted(&self) -> usize {
-        let limits = self.route.limits();
+    pub fn rows_wanted(&self, api: Api) -> usize {
+        let Some(limits) = self.route.limits(api) else { return 1 };
         limits.rows_max.min(limits.bytes_max / self.row_bytes_mean.max(1)).max(1)
     }
 
@@ -156,14 +171,23 @@ impl RouteRun {
         self.in_flight.iter().sum()
     }
 
-    /// True when another batch of the lane may go out, as far as the route itself is concerned.
-    pub fn may_send(&self, lane: Lane, now: Duration, bytes_in_memory_max: usize) -> bool {
-        let in_flight = self.batches_in_flight();
+    /// True when anything may go out, as far as the route itself is concerned.
+    pub fn is_open(&self, now: Duration) -> bool {
         !self.refreshing
             && self.pause.until <= now
-            && (self.pause.streak == 0 || in_flight == 0)
-            && self.in_flight[lane as usize] < self.route.spec.parallel.max(1)
-            && (in_flight == 0 || (in_flight + 1) * self.route.limits().bytes_max <= bytes_in_memory_max)
+            && (self.pause.streak == 0 || self.batches_in_flight() + self.jobs == 0)
+    }
+
+    /// True when another call of the lane may go out.
+    pub fn may_call(&self, api: Api, lane: Lane, bytes_in_memory_max: usize) -> bool {
+        let (in_flight, limits) = (self.batches_in_flight(), self.route.limits(api));
+        self.in_flight[lane as usize] < self.route.spec.parallel.max(1)
+            && limits.is_some_and(|limits| in_flight == 0 || (in_flight + 1) * limits.bytes_max <= bytes_in_memory_max)
+    }
+
+    /// True when another job may be made: the rows of one are in memory at a time.
+    pub fn may_start_job(&self) -> bool {
+        self.uploading.load(Ordering::Relaxed) == 0
     }
 
     /// From where on a restart must read `_batches`; `now` is where the next intent will stand at the lowest.

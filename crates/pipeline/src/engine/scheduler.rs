@@ -2,13 +2,16 @@
 
 use super::error::EngineError;
 use super::group::{Event, Group};
-use super::job::{Job, JobKind, JobRow};
+use super::job::{Job, JobKind, JobRow, Upload};
 use super::permits::Pass;
 use super::release::Release;
 use super::route::OrgPlace;
+use crate::recovery::Way;
+use crate::router::Choice;
 use crate::spec::Coalesce;
 use crate::window::Taken;
-use model::{Api, Lane, Offset, OffsetRange, Outcome, SettledRows};
+use contract::Spend;
+use model::{Api, BatchId, Lane, Offset, OffsetRange, Outcome, SettledRows};
 use std::time::Duration;
 
 /// Records of one key that are merged into one row at most: bounds what one row may cost to read.
@@ -21,6 +24,8 @@ enum Class {
     /// With at most so many others: a batch of theirs failed whole.
     Few(usize),
     ReadBack,
+    /// Of this batch, which went by a job: the target is asked what became of them.
+    Adopt(BatchId),
 }
 
 impl Group {
@@ -46,7 +51,7 @@ impl Group {
         let waiting = lanes.filter(|(route, lane)| self.window.counts(*route as u16, *lane).ready > 0);
         let moments = waiting.flat_map(|(route, lane)| {
             let run = &self.routes[route];
-            let linger = run.linger[lane as usize].map(|since| since + run.route.spec.batch.linger);
+            let linger = run.linger[lane as usize].map(|since| since + run.linger_for[lane as usize]);
             [linger, Some(run.pause.until), Some(self.lane_wait[lane as usize])]
         });
         // A moment that has passed is not what is waited for.
@@ -57,38 +62,91 @@ impl Group {
     fn form(&mut self, index: usize, lane: Lane, now: Duration) -> Result<bool, EngineError> {
         let ready = self.window.counts(index as u16, lane).ready;
         let run = &mut self.routes[index];
-        let slot = lane as usize;
         if ready == 0 {
-            run.linger[slot] = None;
+            run.linger[lane as usize] = None;
             return Ok(false);
         }
-        if self.lane_wait[slot] > now || !run.may_send(lane, now, self.shared.spec.batch_bytes_in_memory_max) {
+        if self.lane_wait[lane as usize] > now || !run.is_open(now) {
             return Ok(false);
         }
-        let wanted = run.rows_wanted();
-        if run.in_flight[slot] > 0 && ready < wanted {
-            let since = *run.linger[slot].get_or_insert(now);
-            if now < since + run.route.spec.batch.linger {
-                return Ok(false);
+        let Some(choice) = self.choose(index, lane, ready, now) else {
+            let api = self.routes[index].route.pinned_api();
+            if let Err(held) = self.org.gate.may_send(api, now) {
+                self.gate_until = held.until.unwrap_or_default();
             }
+            return Ok(false);
+        };
+        if !self.is_due(index, lane, &choice, ready, now) {
+            return Ok(false);
         }
-        let Some((place, pass)) = self.admit(index, lane, now) else { return Ok(false) };
-        self.routes[index].linger[slot] = None;
-        let mut taken = Vec::with_capacity(wanted.min(ready));
-        self.window.take(index as u16, lane, wanted, &mut taken);
-        let (kind, rows) = self.pick(index, taken, now);
+        let cost = self.cost(index, &choice);
+        let Some(leave) = self.admit(index, lane, (choice.api, cost), now) else { return Ok(false) };
+        self.routes[index].linger[lane as usize] = None;
+        let mut taken = Vec::with_capacity(choice.rows.min(ready));
+        self.window.take(index as u16, lane, choice.rows, &mut taken);
+        let (class, rows) = self.pick(index, taken, now);
         if rows.is_empty() {
-            pass.finish(0);
+            leave.1.finish(Spend::default());
             return Ok(true);
         }
-        self.start(index, lane, kind, rows, (place, pass))?;
+        self.send(index, lane, class, rows, (choice, leave), now)
+    }
+
+    /// Sends rows of one class the way that was chosen, or by calls where that way is not for their class.
+    fn send(
+        &mut self,
+        index: usize,
+        lane: Lane,
+        class: Class,
+        mut rows: Vec<JobRow>,
+        (mut choice, mut leave): (Choice, (OrgPlace, Pass)),
+        now: Duration,
+    ) -> Result<bool, EngineError> {
+        let kind = match class {
+            Class::Plain | Class::Few(_) => JobKind::Send,
+            Class::ReadBack => JobKind::ReadBack,
+            Class::Adopt(_) => JobKind::Adopt,
+        };
+        let api = match class {
+            Class::Plain => choice.api,
+            // What failed before goes in small company, and a read-back is a query.
+            Class::Few(_) | Class::ReadBack if choice.api == Api::Bulk => self.routes[index].route.single_api(),
+            Class::Few(_) | Class::ReadBack => choice.api,
+            Class::Adopt(_) => Api::Bulk,
+        };
+        if api != choice.api {
+            leave.1.finish(Spend::default());
+            drop(leave.0);
+            let run = &self.routes[index];
+            let fits = run.rows_wanted(api);
+            let open = api == Api::Bulk || run.may_call(api, lane, self.shared.spec.batch_bytes_in_memory_max);
+            for row in rows.split_off(rows.len().min(fits)) {
+                self.give_back(row, None);
+            }
+            choice = Choice { api, rows: rows.len(), reason: String::new() };
+            let cost = self.cost(index, &choice);
+            let admitted = if open { self.admit(index, lane, (api, cost), now) } else { None };
+            let Some(granted) = admitted else {
+                rows.into_iter().for_each(|row| self.give_back(row, None));
+                return Ok(false);
+            };
+            leave = granted;
+        }
+        self.start(index, lane, (class, kind), rows, (choice, leave))?;
         Ok(true)
     }
 
     /// A place at the org and a permit, or neither.
-    pub(super) fn admit(&mut self, index: usize, lane: Lane, now: Duration) -> Option<(OrgPlace, Pass)> {
-        let place = match self.org.gate.begin(Api::Collections, now) {
-            Ok(pass) => self.org.enter(lane)?.with(pass),
+    pub(super) fn admit(
+        &mut self,
+        index: usize,
+        lane: Lane,
+        (api, cost): (Api, Spend),
+        now: Duration,
+    ) -> Option<(OrgPlace, Pass)> {
+        let job = api == Api::Bulk;
+        let place = match self.org.gate.begin(api, now) {
+            Ok(pass) => (if job { self.org.enter_job() } else { self.org.enter(lane) })?.with(pass),
             Err(held) => {
                 self.gate_until = held.until.unwrap_or_default();
                 self.persist.touch();
@@ -96,7 +154,7 @@ impl Group {
             }
         };
         let run = &mut self.routes[index];
-        match self.org.permits.ask(lane, &run.route.spec.id, 1, Some(run.time_left())) {
+        match self.org.permits.ask(lane, &run.route.spec.id, cost, Some(run.time_left()), job) {
             Ok(pass) => Some((place, pass)),
             Err(wait) => {
                 self.lane_wait[lane as usize] = now + wait.delay;
@@ -110,7 +168,7 @@ impl Group {
     }
 
     /// Keeps of the taken rows those that may share a batch with the first; gives the others back.
-    fn pick(&mut self, index: usize, taken: Vec<Taken>, now: Duration) -> (JobKind, Vec<JobRow>) {
+    fn pick(&mut self, index: usize, taken: Vec<Taken>, now: Duration) -> (Class, Vec<JobRow>) {
         let mut class = Class::Plain;
         let mut rows: Vec<JobRow> = Vec::with_capacity(taken.len());
         if self.suspects.is_empty() && self.histories.is_empty() {
@@ -132,7 +190,7 @@ impl Group {
         if self.routes[index].route.spec.coalesce == Coalesce::Latest {
             self.merge(index, &mut rows);
         }
-        (if class == Class::ReadBack { JobKind::ReadBack } else { JobKind::Send }, rows)
+        (class, rows)
     }
 
     fn row(&self, taken: Taken) -> JobRow {
@@ -147,6 +205,15 @@ impl Group {
         if suspect.implied {
             self.settle_implied(index, taken);
             return None;
+        }
+        match self.suspects.way(suspect.batch) {
+            Way::Job(_) => return Some(Class::Adopt(suspect.batch)),
+            // Nothing was uploaded: it is as if it had never been tried.
+            Way::NoJob => {
+                self.forget_suspect(index, taken.offset);
+                return Some(Class::Plain);
+            }
+            Way::Call => {}
         }
         let grace = self.routes[index].suspect_grace(self.shared.spec.recovery_grace);
         let grace_ms = grace.as_millis() as i64;
@@ -215,21 +282,35 @@ impl Group {
         &mut self,
         index: usize,
         lane: Lane,
-        kind: JobKind,
+        (class, kind): (Class, JobKind),
         rows: Vec<JobRow>,
-        (place, pass): (OrgPlace, Pass),
+        (choice, (place, pass)): (Choice, (OrgPlace, Pass)),
     ) -> Result<(), EngineError> {
         let number = self.next_job;
         self.next_job += 1;
         let floor = self.shared.carrier.journal.end()?;
+        let adopted = match class {
+            Class::Adopt(batch) => match self.suspects.way(batch) {
+                Way::Job(job) => Some(job),
+                Way::Call | Way::NoJob => None,
+            },
+            _ => None,
+        };
         let run = &mut self.routes[index];
         run.floors.insert(number, floor);
-        run.in_flight[lane as usize] += 1;
-        let job = Job { kind, route: run.route.clone(), lane, rows, pass, place };
+        let by_job = choice.api == Api::Bulk;
+        if by_job {
+            run.jobs += 1
+        } else {
+            run.in_flight[lane as usize] += 1
+        }
+        let upload = (by_job && kind == JobKind::Send).then(|| Upload::new(&run.uploading, &self.org));
+        let (api, reason) = (choice.api, (!choice.reason.is_empty()).then_some(choice.reason));
+        let job = Job { kind, api, reason, adopted, route: run.route.clone(), lane, rows, pass, place, upload };
         let carrier = self.shared.carrier.clone();
         self.jobs.spawn(async move {
             let done = carrier.carry(job).await;
-            Event::Carried { route: index, lane, kind, number, done }
+            Event::Carried { route: index, lane, kind, by_job, number, done }
         });
         Ok(())
     }

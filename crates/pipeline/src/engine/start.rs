@@ -4,6 +4,7 @@ use super::admission::{BACKLOG_MAX, EngineAdmission};
 use super::dispatch::Carrier;
 use super::error::EngineError;
 use super::group::{Copying, Group, GroupStart, Shared, task_failed};
+use super::leftovers::Leftovers;
 use super::permits::Permits;
 use super::reader::Reader;
 use super::redrives::Command;
@@ -129,6 +130,7 @@ impl Engine {
     /// `EngineError`: it did not start, or going on is useless. What was settled is settled.
     pub async fn run(self, stop: CancellationToken) -> Result<(), EngineError> {
         let Self { spec, parts, status, permits, copying } = self;
+        let stop = stop.child_token();
         let log = parts.log.clone();
         create_streams(&*log).await?;
         heal(&*log, &*parts.state).await?;
@@ -141,14 +143,20 @@ impl Engine {
             clock: parts.clock.clone(),
             crash: parts.crash.clone(),
             next_batch: Arc::new(AtomicU64::new(recovered.next_batch)),
+            stop: stop.clone(),
+            state: parts.state.clone(),
         };
         let groups = spec.relation_groups();
         let shared = Arc::new(Shared { spec, carrier, settler, state: parts.state.clone(), status, copying });
         let mut beside = JoinSet::new();
         for org in orgs.values() {
             beside.spawn(keep_quota(org.clone(), parts.state.clone()));
+            let leftovers = Leftovers::of(org, &shared.spec.routes, &recovered.routes, &*parts.state).await?;
+            if let Some(leftovers) = leftovers {
+                org.allow_jobs(false);
+                beside.spawn(leftovers.close(org.clone(), parts.state.clone()));
+            }
         }
-        let stop = stop.child_token();
         let mut ready = Vec::new();
         for group in groups {
             ready.push(start_group(&shared, &recovered, &orgs, &group, parts.seed).await?);
@@ -206,13 +214,14 @@ async fn start_group(
         let org =
             orgs.get(&spec.org).ok_or_else(|| EngineError::NoSink { route: spec.id.clone(), org: spec.org.clone() })?;
         the_org = Some(org.clone());
-        let route = Arc::new(Route::compile(*index, spec, org.clone()).await?);
-        for (batch, at_ms, rows) in &part.unanswered {
-            for offset in rows.iter().flat_map(|range| range.offsets()) {
+        let route = Arc::new(Route::compile(*index, spec, &shared.spec.router, org.clone()).await?);
+        for open in &part.unanswered {
+            for offset in open.rows.iter().flat_map(|range| range.offsets()) {
                 if offset >= part.from && !contains(&part.settled, offset) {
-                    suspects.add(place as u16, offset, *batch, *at_ms);
+                    suspects.add(place as u16, offset, open.batch, open.at_ms);
                 }
             }
+            suspects.went(open.batch, open.way.clone());
         }
         start.push((part.from, part.settled.clone()));
         routes.push(RouteRun::new(route, part, shared.now()));

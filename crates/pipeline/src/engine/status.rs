@@ -1,8 +1,9 @@
 //! How far each route has come: for `penstock status`, `/metrics`, and whoever waits on a position.
 
-use model::{Lane, Offset, Outcome, RouteId, StreamPartition, TableName};
+use contract::Spend;
+use model::{Api, Lane, Offset, Outcome, RouteId, StreamPartition, TableName};
 use serde::Serialize;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 /// The engine's state at one moment. Kept up to date within some tens of milliseconds while records move.
@@ -46,6 +47,10 @@ pub struct RouteStatus {
     /// Batches sent, and API calls spent, read-backs included.
     pub batches: u64,
     pub calls: u64,
+    /// The same by API, for the ways that were used.
+    pub by_api: BTreeMap<Api, ApiStatus>,
+    /// Rows that may go by jobs at once; 0 where none may.
+    pub job_rows_max: u64,
     /// Rows that were sent again after a failure.
     pub retried: u64,
     /// Rows of which it is not known whether the target holds them.
@@ -61,6 +66,16 @@ pub struct RouteStatus {
     pub last_error: Option<String>,
     /// Why nothing is sent, while that is so.
     pub paused: Option<String>,
+}
+
+/// What a route sent by one API, and what that cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ApiStatus {
+    pub batches: u64,
+    pub rows: u64,
+    pub calls: u64,
+    pub bulk_batches: u64,
+    pub events: u64,
 }
 
 /// One lane of a route.
@@ -91,6 +106,8 @@ impl RouteStatus {
             dead_lettered: 0,
             batches: 0,
             calls: 0,
+            by_api: BTreeMap::new(),
+            job_rows_max: 0,
             retried: 0,
             suspects: 0,
             settled_per_second: 0.0,
@@ -120,9 +137,18 @@ impl RouteStatus {
     }
 
     /// Counts a batch that was answered.
-    pub fn count_batch(&mut self, read_back: bool, calls: u32) {
+    pub fn count_batch(&mut self, read_back: bool, api: Api, rows: usize, spent: Spend) {
+        let calls = spent.calls;
         self.batches += 1;
         self.calls += u64::from(calls);
+        if !read_back {
+            let of = self.by_api.entry(api).or_default();
+            of.batches += 1;
+            of.rows += rows as u64;
+            of.calls += u64::from(calls);
+            of.bulk_batches += u64::from(spent.bulk_batches);
+            of.events += u64::from(spent.events);
+        }
         let (route, kind) = (self.id.to_string(), if read_back { "read_back" } else { "send" });
         metrics::counter!("penstock_route_batches_total", "route" => route.clone(), "kind" => kind).increment(1);
         metrics::counter!("penstock_route_calls_total", "route" => route, "kind" => kind).increment(u64::from(calls));

@@ -1,12 +1,14 @@
 //! Reading the journals from the checkpoints on.
 
+use super::suspects::Way;
 use crate::settle::internal;
 use crate::settle::{BATCHES, Checkpoint, Pace, SETTLEMENTS};
 use crate::spec::RouteSpec;
 use contract::{Log, StateStore};
 use hashbrown::{HashMap, HashSet};
-use model::{BatchId, BatchIntent, Offset, OffsetRange, RouteId, Settlement, StreamPartition};
+use model::{Api, BatchId, BatchIntent, Offset, OffsetRange, RouteId, Settlement, StreamPartition};
 use serde::de::DeserializeOwned;
+use std::sync::Arc;
 
 use crate::engine::EngineError;
 
@@ -30,8 +32,8 @@ pub struct RecoveredRoute {
     pub from: Offset,
     /// What is settled at or above `from`: ascending, disjoint.
     pub settled: Vec<OffsetRange>,
-    /// Rows of unanswered batches, at or above `from`: batch, time of its intent, rows; batches ascend.
-    pub unanswered: Vec<(BatchId, i64, Vec<OffsetRange>)>,
+    /// Batches without an answer that have rows at or above `from`; ascending.
+    pub unanswered: Vec<Unanswered>,
     /// From where on the journals still matter for this route.
     pub settlements_from: Offset,
     pub batches_from: Offset,
@@ -39,6 +41,16 @@ pub struct RecoveredRoute {
     pub highest: Offset,
     /// What calls took, as the checkpoint tells. (The journals do not: a settlement may come from a later process.)
     pub pace: Option<Pace>,
+}
+
+/// A batch that was journalled and not answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unanswered {
+    pub batch: BatchId,
+    /// When it was journalled, Unix milliseconds.
+    pub at_ms: i64,
+    pub way: Way,
+    pub rows: Vec<OffsetRange>,
 }
 
 /// Reads checkpoints and journals. A route without checkpoint starts at its stream's start.
@@ -114,6 +126,8 @@ async fn replay_batches(
     answered: &HashSet<BatchId>,
 ) -> Result<(), EngineError> {
     let index = index_of(routes);
+    // Where each open batch stands among its route's.
+    let mut noted: HashMap<BatchId, usize> = HashMap::new();
     let Recovered { routes: parts, next_batch, .. } = found;
     each(log, &internal(BATCHES), from, |intent: BatchIntent| {
         *next_batch = (*next_batch).max(intent.batch.0 + 1);
@@ -124,15 +138,34 @@ async fn replay_batches(
             part.highest = part.highest.max(last.to);
         }
         let open = same && !answered.contains(&intent.batch);
-        if open && intent.offsets.iter().any(|range| range.to > part.from) {
-            part.unanswered.push((intent.batch, intent.at_ms, intent.offsets));
+        if !open || intent.offsets.iter().all(|range| range.to <= part.from) {
+            return;
+        }
+        let way = way(&intent);
+        match noted.get(&intent.batch) {
+            // The second record of a batch names its job.
+            Some(at) => part.unanswered[*at].way = way,
+            None => {
+                noted.insert(intent.batch, part.unanswered.len());
+                let BatchIntent { batch, at_ms, offsets: rows, .. } = intent;
+                part.unanswered.push(Unanswered { batch, at_ms, way, rows });
+            }
         }
     })
     .await?;
     for part in parts.iter_mut() {
-        part.unanswered.sort_by_key(|(batch, _, _)| *batch);
+        part.unanswered.sort_by_key(|open| open.batch);
     }
     Ok(())
+}
+
+/// How the batch went.
+fn way(intent: &BatchIntent) -> Way {
+    match (&intent.job, intent.api == Api::Bulk.as_str()) {
+        (Some(job), _) => Way::Job(Arc::from(job.as_str())),
+        (None, true) => Way::NoJob,
+        (None, false) => Way::Call,
+    }
 }
 
 /// Number of rows in ranges of offsets.

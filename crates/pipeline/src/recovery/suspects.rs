@@ -2,6 +2,18 @@
 
 use hashbrown::HashMap;
 use model::{BatchId, Fingerprint, Offset};
+use std::sync::Arc;
+
+/// How a batch went to the target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// By one call.
+    Call,
+    /// By a job of this name: the target tells what became of its rows.
+    Job(Arc<str>),
+    /// By a job that was not named in the journal yet, so nothing of it was uploaded.
+    NoJob,
+}
 
 /// A row that may have been applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +35,8 @@ pub struct Suspects {
     /// Rows of each batch that are still suspects: it is answered when there is none.
     open: HashMap<BatchId, usize>,
     by_route: HashMap<u16, usize>,
+    /// How open batches went; those that are not here went by a call.
+    ways: HashMap<BatchId, Way>,
 }
 
 impl Suspects {
@@ -50,6 +64,23 @@ impl Suspects {
             }
             None => *self.by_route.entry(route).or_default() += 1,
         }
+    }
+
+    /// Says how a batch with suspects went.
+    pub fn went(&mut self, batch: BatchId, way: Way) {
+        if way != Way::Call && self.holds(batch) {
+            self.ways.insert(batch, way);
+        }
+    }
+
+    /// True while jobs of the target hold suspects.
+    pub fn in_jobs(&self) -> bool {
+        self.ways.values().any(|way| matches!(way, Way::Job(_)))
+    }
+
+    /// How a batch went.
+    pub fn way(&self, batch: BatchId) -> Way {
+        self.ways.get(&batch).cloned().unwrap_or(Way::Call)
     }
 
     /// Looks a row up.
@@ -91,6 +122,7 @@ impl Suspects {
             return None;
         }
         self.open.remove(&batch);
+        self.ways.remove(&batch);
         Some(batch)
     }
 

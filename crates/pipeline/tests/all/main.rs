@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod breaker;
+mod bulk;
 mod coalesce;
 mod crash;
 mod dead_letters;
 mod delivery;
 mod failures;
+mod jobs;
 mod memory;
 mod model_check;
 mod real_stores;

@@ -1,10 +1,11 @@
 //! A target that keeps rows and a history, and fails as it is told.
 
+use super::bulk::{JobState, Jobs};
 use super::memory::Life;
 use async_trait::async_trait;
 use contract::{
-    AllocationReading, AppliedBatch, FieldKind, FieldSchema, ObjectSchema, OutBatch, OutOp, OutRow, ReadBack, RowError,
-    RowResult, Sink, SinkError, SinkLimits, Spend,
+    Adopted, AllocationReading, AppliedBatch, FieldKind, FieldSchema, JobHost, ObjectSchema, OutBatch, OutOp, OutRow,
+    ReadBack, RowError, RowResult, Sink, SinkError, SinkLimits, Spend,
 };
 use model::{Api, Cell, ErrorClass, ErrorCode, FieldValue, Finding, Lane, ObjectName};
 use parking_lot::Mutex;
@@ -55,6 +56,9 @@ pub struct Target {
     /// Batches wait here while it is false.
     pub open: watch::Sender<bool>,
     in_flight: Mutex<Vec<(String, String)>>,
+    pub jobs: Jobs,
+    /// What a job takes; none: the target has no jobs.
+    pub job_limits: Mutex<Option<SinkLimits>>,
     pub objects: BTreeMap<String, ObjectSchema>,
 }
 
@@ -118,6 +122,8 @@ impl Target {
             limits: Mutex::new(SinkLimits { rows_max: 200, bytes_max: 1 << 20, in_flight_max: 8 }),
             open: watch::Sender::new(true),
             in_flight: Mutex::default(),
+            jobs: Jobs::default(),
+            job_limits: Mutex::default(),
             objects: [
                 object("Item__c", None),
                 object("Parent__c", None),
@@ -147,6 +153,21 @@ impl Target {
 
     pub fn row(&self, object: &str, key: &str) -> Option<Fields> {
         self.rows.lock().get(&(object.to_owned(), key.to_owned())).cloned()
+    }
+
+    /// Asks the script what happens with a batch.
+    pub fn run_script(&self, batch: &OutBatch) -> Option<Fault> {
+        self.script.lock().as_mut().and_then(|script| script(batch))
+    }
+
+    /// Applies a row unless the script lets it fail.
+    pub fn answer(&self, batch: &OutBatch, row: &OutRow, fault: &Option<Fault>) -> RowResult {
+        let key = row.key.as_ref().map(text).unwrap_or_default();
+        let Some(Fault::Rows(rows)) = fault else { return self.apply_row(batch, row) };
+        match rows.iter().find(|(failing, _, _)| *failing == key) {
+            Some((_, class, code)) => failed(*class, code),
+            None => self.apply_row(batch, row),
+        }
     }
 
     fn apply_row(&self, batch: &OutBatch, row: &OutRow) -> RowResult {
@@ -224,7 +245,36 @@ impl Sink for TargetSink {
     }
 
     fn limits(&self, api: Api) -> Option<SinkLimits> {
-        (api == Api::Collections).then(|| *self.target.limits.lock())
+        match api {
+            Api::Collections => Some(*self.target.limits.lock()),
+            Api::Bulk => *self.target.job_limits.lock(),
+            _ => None,
+        }
+    }
+
+    fn carries(&self, _api: Api, row: &OutRow) -> bool {
+        row.cells.iter().all(|cell| !matches!(cell, Cell::Value(FieldValue::Text(text)) if &**text == "#N/A"))
+    }
+
+    async fn apply_job(&self, batch: OutBatch, host: &dyn JobHost) -> Result<AppliedBatch, SinkError> {
+        self.carry_job(batch, host).await
+    }
+
+    async fn adopt(&self, batch: &OutBatch, job: &str) -> Result<Adopted, SinkError> {
+        self.adopt_job(batch, job).await
+    }
+
+    async fn close_leftovers(&self, _: &[ObjectName], _: i64, known: &[String]) -> Result<usize, SinkError> {
+        self.life.check().await;
+        *self.target.jobs.looked.lock() += 1;
+        let mut closed = 0;
+        for (job, state) in self.target.jobs.states.lock().iter_mut() {
+            if *state == JobState::Open && !known.contains(job) {
+                *state = JobState::Aborted;
+                closed += 1;
+            }
+        }
+        Ok(closed)
     }
 
     async fn apply(&self, batch: &OutBatch) -> Result<AppliedBatch, SinkError> {
@@ -242,27 +292,22 @@ impl Sink for TargetSink {
         }
         let guard = InFlight { target: target.clone(), object: batch.object.as_str().to_owned(), keys: keys.clone() };
         let _ = target.open.subscribe().wait_for(|open| *open).await;
-        let fault = target.script.lock().as_mut().and_then(|script| script(batch));
+        let fault = target.run_script(batch);
         target.batches.lock().push((batch.op, keys.clone()));
         let apply_all = || batch.rows.iter().map(|row| target.apply_row(batch, row)).collect::<Vec<_>>();
-        let answer = match fault {
+        let answer = match &fault {
             None => Ok(AppliedBatch { rows: apply_all(), spent: Spend::calls(1) }),
-            Some(Fault::Fail(class, code)) => Err(sink_error(class, code)),
+            Some(Fault::Fail(class, code)) => Err(sink_error(*class, *code)),
             Some(Fault::LoseAnswer) => {
                 apply_all();
                 Err(sink_error(ErrorClass::Unknown, None))
             }
             Some(Fault::Late(delay)) => {
-                tokio::time::sleep(delay).await;
+                tokio::time::sleep(*delay).await;
                 Ok(AppliedBatch { rows: apply_all(), spent: Spend::calls(1) })
             }
-            Some(Fault::Rows(rows)) => {
-                let results = batch.rows.iter().zip(&keys).map(|(row, key)| {
-                    match rows.iter().find(|(failing, _, _)| failing == key) {
-                        Some((_, class, code)) => failed(*class, code),
-                        None => target.apply_row(batch, row),
-                    }
-                });
+            Some(Fault::Rows(_)) => {
+                let results = batch.rows.iter().map(|row| target.answer(batch, row, &fault));
                 Ok(AppliedBatch { rows: results.collect(), spent: Spend::calls(1) })
             }
         };

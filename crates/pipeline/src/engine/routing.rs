@@ -1,0 +1,108 @@
+//! What the router is asked for a route and lane, and when its choice goes out.
+
+use super::group::Group;
+use crate::router::{ApiSetting, Choice, Left, Question, Way, choose};
+use crate::spec::Operation;
+use contract::{OutOp, Spend};
+use model::{Api, Lane};
+use std::time::Duration;
+
+impl Group {
+    /// Chooses an API for what is ready; none when no way is open now.
+    pub(super) fn choose(&self, index: usize, lane: Lane, ready: usize, now: Duration) -> Option<Choice> {
+        let run = &self.routes[index];
+        let spec = &run.route.spec;
+        let router = &self.shared.spec.router;
+        let bytes_max = self.shared.spec.batch_bytes_in_memory_max;
+        // The common case, without weighing anything.
+        let plain = spec.api == ApiSetting::Auto && router.rules.is_empty() && !run.route.is_event();
+        if plain && (ready < router.bulk_from || lane == Lane::Critical || !run.route.may_go_by_job()) {
+            let rows = run.rows_wanted(Api::Collections);
+            return run.may_call(Api::Collections, lane, bytes_max).then(|| Choice {
+                api: Api::Collections,
+                rows,
+                reason: String::new(),
+            });
+        }
+        let paces = self.org.paces.lock().clone();
+        let ways: Vec<Way> = Api::ALL
+            .into_iter()
+            .filter(|api| *api != Api::Bulk || spec.api != ApiSetting::Auto || run.route.may_go_by_job())
+            .filter(|api| self.org.gate.may_send(*api, now).is_ok())
+            .filter_map(|api| {
+                let limits = run.route.limits(api)?;
+                let rows_max = run.rows_wanted(api);
+                let parallel = if api == Api::Bulk { limits.in_flight_max } else { spec.parallel.max(1) };
+                let cost = self.org.sink.cost(api, op_of(spec.operation), rows_max);
+                Some(Way { api, rows_max, parallel: parallel.min(limits.in_flight_max), pace: paces.of(api), cost })
+            })
+            .collect();
+        let question = Question {
+            setting: spec.api,
+            rules: &router.rules,
+            bulk_from: router.bulk_from,
+            table: &spec.table,
+            operation: spec.operation,
+            events: run.route.is_event(),
+            lane,
+            rows: ready,
+            time_left: run.time_left(),
+            ways: &ways,
+            left: Left::PLENTY,
+        };
+        let choice = choose(&question)?;
+        let open = match choice.api {
+            Api::Bulk => run.may_start_job(),
+            api => run.may_call(api, lane, bytes_max),
+        };
+        open.then_some(choice)
+    }
+
+    /// What a batch of the chosen way costs at most.
+    pub(super) fn cost(&self, index: usize, choice: &Choice) -> Spend {
+        let operation = self.routes[index].route.spec.operation;
+        self.org.sink.cost(choice.api, op_of(operation), choice.rows)
+    }
+
+    /// True when the batch goes now; false when it waits for more rows.
+    pub(super) fn is_due(&mut self, index: usize, lane: Lane, choice: &Choice, ready: usize, now: Duration) -> bool {
+        let copying = self.is_copied(index);
+        let by_job = choice.api == Api::Bulk;
+        let run = &self.routes[index];
+        let wait = match () {
+            () if by_job && ready < run.rows_wanted(Api::Bulk) && (copying || self.is_behind()) => {
+                self.shared.spec.router.bulk_wait
+            }
+            // The first rows of a copy are the beginning of a job.
+            () if !by_job && lane == Lane::Bulk && copying && run.route.may_go_by_job() => {
+                self.shared.spec.router.bulk_wait
+            }
+            () if !by_job && run.in_flight[lane as usize] > 0 && ready < choice.rows => run.route.spec.batch.linger,
+            () => return true,
+        };
+        let since = *self.routes[index].linger[lane as usize].get_or_insert(now);
+        self.routes[index].linger_for[lane as usize] = wait;
+        now >= since + wait
+    }
+
+    /// True while the source still copies the route's table.
+    fn is_copied(&self, index: usize) -> bool {
+        let copying = self.shared.copying.read();
+        !copying.is_empty() && copying.contains(&self.routes[index].route.spec.table)
+    }
+
+    /// True while records stand in the log that are not in the window.
+    fn is_behind(&self) -> bool {
+        let end = self.shared.carrier.log.bounds(&self.stream).map(|bounds| bounds.durable);
+        end.is_ok_and(|end| self.window.cursor() < end)
+    }
+}
+
+/// The operation of a route's rows, deletes apart.
+fn op_of(operation: Operation) -> OutOp {
+    match operation {
+        Operation::Upsert => OutOp::Upsert,
+        Operation::Create => OutOp::Create,
+        Operation::Update => OutOp::Update,
+    }
+}
