@@ -1,6 +1,7 @@
 //! What a sink is made with, checked before anything is sent.
 
 use crate::Secret;
+use crate::bulk::BulkSettings;
 use http::{HeaderValue, Uri};
 use model::{ErrorCode, Finding};
 use std::time::Duration;
@@ -28,6 +29,7 @@ pub struct SalesforceConfig {
     /// Memory for record ids found by external id; 0 turns the cache off.
     pub id_cache_bytes_max: usize,
     pub datetime_precision: DatetimePrecision,
+    pub bulk: BulkSettings,
     pub proxy: Proxy,
     /// Allows `http://` to a host other than loopback, where secrets can be read by everybody on the way.
     pub allow_plain_http: bool,
@@ -48,6 +50,7 @@ impl SalesforceConfig {
             response_bytes_max: 32 * 1024 * 1024,
             id_cache_bytes_max: 4 * 1024 * 1024,
             datetime_precision: DatetimePrecision::Milliseconds,
+            bulk: BulkSettings::default(),
             proxy: Proxy::System,
             allow_plain_http: false,
         }

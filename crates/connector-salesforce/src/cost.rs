@@ -26,10 +26,26 @@ pub fn batch_cost(op: OutOp, rows: usize, key_bytes: Option<usize>) -> BatchCost
         OutOp::Upsert | OutOp::Create => BatchCost { calls_min: 1, calls_max: 1 },
         OutOp::Update | OutOp::Delete => {
             let key = key_bytes.map_or(KEY_BYTES_TYPICAL, |bytes| bytes + 7);
-            let lookups = (rows * key).div_ceil(crate::read::soql::URI_BYTES_MAX - 512) as u32;
-            BatchCost { calls_min: 1, calls_max: 2 * (1 + lookups) }
+            BatchCost { calls_min: 1, calls_max: 2 * (1 + lookups(rows, key)) }
         }
     }
+}
+
+/// Tells the most calls of a job of `rows` rows: an update or delete looks its record ids up first.
+pub(crate) fn bulk_calls(op: OutOp, rows: usize) -> u32 {
+    if rows == 0 {
+        return 0;
+    }
+    let lookups = match op {
+        OutOp::Upsert | OutOp::Create => 0,
+        // A description, too.
+        OutOp::Update | OutOp::Delete => 1 + lookups(rows, KEY_BYTES_TYPICAL),
+    };
+    crate::bulk::CALLS_MAX + lookups
+}
+
+fn lookups(rows: usize, key_bytes: usize) -> u32 {
+    (rows * key_bytes).div_ceil(crate::read::soql::URI_BYTES_MAX - 512) as u32
 }
 
 #[cfg(test)]

@@ -39,6 +39,16 @@ pub(crate) const IMPOSSIBLE: &str = "PS4109";
 pub(crate) const FORBIDDEN: &str = "PS4110";
 /// The org is not sure whether a failed call was carried out.
 pub(crate) const UNSURE: &str = "PS4111";
+/// A job was given up before it was handed over: a stop.
+pub(crate) const JOB_STOPPED: &str = "PS4112";
+/// A job goes on in the org without us.
+pub(crate) const JOB_LEFT: &str = "PS4113";
+/// A job, or its results, are not there any more.
+pub(crate) const JOB_GONE: &str = "PS4114";
+/// A row that its job did not come to.
+pub(crate) const ROW_UNPROCESSED: &str = "PS4115";
+/// A row that has no result, or several.
+pub(crate) const ROW_UNANSWERED: &str = "PS4116";
 
 /// A sentence of the target longer than this is cut: it goes into logs, dead letters and tables.
 const MESSAGE_BYTES_MAX: usize = 1024;

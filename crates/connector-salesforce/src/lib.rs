@@ -1,7 +1,8 @@
-//! Salesforce as a sink: sessions, describe, sObject Collections, error table.
+//! Salesforce as a sink: sessions, describe, every API that takes rows, error table.
 //!
 //! ```text
 //!              write/ (Collections body, answers) ─┐
+//!              bulk/ (files, jobs, results) ───────┤
 //!   SalesforceSink ── read/ (SOQL, ids, compare) ──┼─ transport ── session ── the org
 //!              describe ───────────────────────────┘      └─ errors/ (one table), readings
 //! ```
@@ -16,6 +17,7 @@
 //! 4. No secret, token or assertion reaches an error, a log line or a `Debug` output.
 //! 5. Every answer is read into a bounded buffer; no answer makes the sink panic.
 
+mod bulk;
 mod config;
 mod cost;
 mod describe;
@@ -29,6 +31,7 @@ mod sink;
 mod transport;
 mod write;
 
+pub use bulk::BulkSettings;
 pub use config::{Auth, ConfigError, DatetimePrecision, Proxy, SalesforceConfig};
 pub use cost::{BatchCost, batch_cost};
 pub use errors::table::{Verdict, classify, is_parent_missing};

@@ -1,15 +1,17 @@
 //! The sink itself: `contract::Sink` over REST.
 
+use crate::bulk::{self, Bulk};
 use crate::config::{ConfigError, DatetimePrecision, SalesforceConfig};
+use crate::cost::{batch_cost, bulk_calls};
 use crate::describe::{Descriptions, is_api_name};
 use crate::faults::{self, fault};
 use crate::read::{self, IdCache, Target};
-use crate::transport::{Call, Effect, Transport};
+use crate::transport::{Call, Transport};
 use crate::{readings, write};
 use async_trait::async_trait;
 use contract::{
-    AllocationReading, AppliedBatch, Clock, ObjectSchema, OutBatch, OutOp, ReadBack, RowResult, Sink, SinkError,
-    SinkLimits, Spend,
+    Adopted, AdoptedRow, AllocationReading, AppliedBatch, Clock, JobHost, ObjectSchema, OutBatch, OutOp, OutRow,
+    ReadBack, RowError, RowResult, Sink, SinkError, SinkLimits, Spend,
 };
 use http::Method;
 use model::{Api, ErrorClass, FieldValue, Finding, ObjectName};
@@ -32,8 +34,9 @@ const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 ///
 /// **Cancel safety.** A call that is dropped has the fate of a cut connection: its rows are to be read back.
 pub struct SalesforceSink {
-    transport: Transport,
-    descriptions: Descriptions,
+    pub(crate) transport: Transport,
+    pub(crate) descriptions: Descriptions,
+    pub(crate) bulk: Bulk,
     ids: IdCache,
     limits: SinkLimits,
     datetime_precision: DatetimePrecision,
@@ -52,6 +55,7 @@ impl SalesforceSink {
         Ok(Self {
             transport: Transport::new(config, valid, clock)?,
             descriptions: Descriptions::default(),
+            bulk: Bulk::new(config.bulk.clone()),
             ids: IdCache::new(config.id_cache_bytes_max),
             limits: SinkLimits {
                 rows_max: write::ROWS_MAX,
@@ -94,7 +98,7 @@ impl SalesforceSink {
             (_, false) => (Method::POST, format!("{base}/composite/sobjects")),
         };
         let body = Some(write::create_or_upsert_body(batch));
-        let call = Call { method, path, body, effect: Effect::Write, place: &place, if_modified_since: None };
+        let call = Call::write(method, path, body, &place);
         let answer = self.transport.call(&call, spent).await.map_err(no_such_place)?;
         let mut results = write::read_answers(&answer.body, batch.rows.len(), !upsert, &place)?;
         if upsert {
@@ -130,7 +134,7 @@ impl SalesforceSink {
         write::update_or_delete(&target, batch, spent).await
     }
 
-    fn target<'a>(&'a self, schema: &'a ObjectSchema, batch: &'a OutBatch) -> Result<Target<'a>, SinkError> {
+    pub(crate) fn target<'a>(&'a self, schema: &'a ObjectSchema, batch: &'a OutBatch) -> Result<Target<'a>, SinkError> {
         let place = format!("look up {}", batch.object);
         let name = batch.external_id.as_deref().unwrap_or_default();
         let field = schema.field(name).ok_or_else(|| {
@@ -139,7 +143,7 @@ impl SalesforceSink {
         Ok(Target { transport: &self.transport, cache: &self.ids, object: &batch.object, field })
     }
 
-    async fn applied(&self, batch: &OutBatch, spent: &mut u32) -> Result<Vec<RowResult>, SinkError> {
+    pub(crate) async fn applied(&self, batch: &OutBatch, spent: &mut u32) -> Result<Vec<RowResult>, SinkError> {
         if !is_api_name(batch.object.as_str()) {
             return Err(write::impossible("apply", format!("{:?} is no object's API name", batch.object.as_str())));
         }
@@ -149,7 +153,32 @@ impl SalesforceSink {
         }
     }
 
-    async fn held(&self, batch: &OutBatch, spent: &mut u32) -> Result<Vec<ReadBack>, SinkError> {
+    /// Makes the answer to a batch: refusals without secrets, and what it cost.
+    fn answered(
+        &self,
+        applied: Result<Vec<RowResult>, SinkError>,
+        spent: Spend,
+        rows: usize,
+    ) -> Result<AppliedBatch, SinkError> {
+        match applied {
+            Ok(mut rows) => {
+                for row in &mut rows {
+                    if let RowResult::Failed(error) = row {
+                        self.clean(error);
+                    }
+                }
+                Ok(AppliedBatch { rows, spent })
+            }
+            Err(error) => Err(SinkError { spent, ..to_split(error, rows) }),
+        }
+    }
+
+    fn clean(&self, error: &mut RowError) {
+        self.transport.clean(&mut error.message);
+        self.transport.clean(&mut error.code);
+    }
+
+    pub(crate) async fn held(&self, batch: &OutBatch, spent: &mut u32) -> Result<Vec<ReadBack>, SinkError> {
         if batch.external_id.is_none() {
             return Ok(vec![ReadBack::Unknown; batch.rows.len()]);
         }
@@ -244,28 +273,76 @@ impl Sink for SalesforceSink {
     }
 
     fn limits(&self, api: Api) -> Option<SinkLimits> {
-        (api == Api::Collections).then_some(self.limits)
-    }
-
-    async fn apply(&self, batch: &OutBatch) -> Result<AppliedBatch, SinkError> {
-        assert_sound(batch);
-        let mut spent = 0;
-        match self.applied(batch, &mut spent).await {
-            Ok(mut rows) => {
-                for row in &mut rows {
-                    if let RowResult::Failed(error) = row {
-                        self.transport.clean(&mut error.message);
-                        self.transport.clean(&mut error.code);
-                    }
-                }
-                Ok(AppliedBatch { rows, spent: Spend::calls(spent) })
-            }
-            Err(error) => Err(SinkError { spent: Spend::calls(spent), ..to_split(error, batch) }),
+        match api {
+            Api::Collections => Some(self.limits),
+            Api::Bulk => Some(SinkLimits {
+                rows_max: self.bulk.settings.rows_max,
+                // Quotes may double a text in the file.
+                bytes_max: self.bulk.settings.file_bytes_max / 2,
+                in_flight_max: self.bulk.settings.jobs_max,
+            }),
+            _ => None,
         }
     }
 
+    fn cost(&self, api: Api, op: OutOp, rows: usize) -> Spend {
+        let calls = batch_cost(op, rows, None).calls_max;
+        match api {
+            Api::Bulk => Spend { calls: bulk_calls(op, rows), bulk_batches: bulk::batches_of(rows), events: 0 },
+            _ => Spend::calls(calls),
+        }
+    }
+
+    fn carries(&self, api: Api, row: &OutRow) -> bool {
+        match api {
+            Api::Bulk => bulk::carries(row),
+            _ => true,
+        }
+    }
+
+    async fn apply(&self, batch: &OutBatch) -> Result<AppliedBatch, SinkError> {
+        assert_sound(batch, write::ROWS_MAX);
+        let mut calls = 0;
+        let applied = self.applied(batch, &mut calls).await;
+        self.answered(applied, Spend::calls(calls), batch.rows.len())
+    }
+
+    async fn apply_job(&self, batch: OutBatch, host: &dyn JobHost) -> Result<AppliedBatch, SinkError> {
+        assert_sound(&batch, usize::MAX);
+        let (mut spent, rows) = (Spend::default(), batch.rows.len());
+        let applied = self.by_job(batch, host, &mut spent).await;
+        self.answered(applied, spent, rows)
+    }
+
+    async fn adopt(&self, batch: &OutBatch, job: &str) -> Result<Adopted, SinkError> {
+        assert_sound(batch, usize::MAX);
+        let mut calls = 0;
+        match self.adopted(batch, job, &mut calls).await {
+            Ok(mut rows) => {
+                for row in &mut rows {
+                    if let AdoptedRow::Answered(RowResult::Failed(error)) = row {
+                        self.clean(error);
+                    }
+                }
+                Ok(Adopted { rows, spent: Spend::calls(calls) })
+            }
+            Err(error) => Err(SinkError { spent: Spend::calls(calls), ..error }),
+        }
+    }
+
+    async fn close_leftovers(
+        &self,
+        objects: &[ObjectName],
+        since_ms: i64,
+        known: &[String],
+    ) -> Result<usize, SinkError> {
+        let mut calls = 0;
+        let closed = self.leftovers_closed(objects, since_ms, known, &mut calls).await;
+        closed.map_err(|error| SinkError { spent: Spend::calls(calls), ..error })
+    }
+
     async fn read_back(&self, batch: &OutBatch) -> Result<(Vec<ReadBack>, u32), SinkError> {
-        assert_sound(batch);
+        assert_sound(batch, usize::MAX);
         let mut spent = 0;
         match self.held(batch, &mut spent).await {
             Ok(rows) => Ok((rows, spent)),
@@ -305,9 +382,9 @@ fn no_such_place(error: SinkError) -> SinkError {
 
 /// A refusal of the whole call that speaks of one row: `Permanent` while there are several, so that the batch is split; the
 /// row that then stands alone gets the error's own class.
-fn to_split(error: SinkError, batch: &OutBatch) -> SinkError {
+fn to_split(error: SinkError, rows: usize) -> SinkError {
     match error.class {
-        ErrorClass::ParentMissing | ErrorClass::BusinessRule | ErrorClass::Collateral if batch.rows.len() > 1 => {
+        ErrorClass::ParentMissing | ErrorClass::BusinessRule | ErrorClass::Collateral if rows > 1 => {
             SinkError { class: ErrorClass::Permanent, ..error }
         }
         _ => error,
@@ -330,9 +407,9 @@ fn retry_lost_race(result: &mut RowResult, external_id: Option<&str>) {
 ///
 /// # Panics
 /// When a promise is broken: sending on would apply one key twice in an order that the org chooses.
-fn assert_sound(batch: &OutBatch) {
+fn assert_sound(batch: &OutBatch, rows_max: usize) {
     assert!(!batch.rows.is_empty(), "a batch is never empty");
-    assert!(batch.rows.len() <= write::ROWS_MAX, "a batch holds at most {} rows", write::ROWS_MAX);
+    assert!(batch.rows.len() <= rows_max, "a batch holds at most {rows_max} rows");
     let mut texts = HashSet::with_capacity(batch.rows.len());
     for row in &batch.rows {
         let width = if batch.op == OutOp::Delete { row.cells.len() } else { batch.columns.len() };

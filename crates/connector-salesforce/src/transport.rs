@@ -49,12 +49,28 @@ pub(crate) struct Call<'a> {
     /// What is called, in a few words, for errors and logs (`upsert Account`).
     pub place: &'a str,
     pub if_modified_since: Option<&'a str>,
+    pub content_type: &'static str,
+    /// When it is another than the configuration's.
+    pub timeout: Option<Duration>,
 }
 
+/// The body of most calls.
+const JSON: &str = "application/json; charset=UTF-8";
+
 impl<'a> Call<'a> {
+    /// Makes a call without a body.
+    pub fn new(method: Method, path: String, effect: Effect, place: &'a str) -> Self {
+        Self { method, path, body: None, effect, place, if_modified_since: None, content_type: JSON, timeout: None }
+    }
+
     /// Makes a GET.
     pub fn get(path: String, place: &'a str) -> Self {
-        Self { method: Method::GET, path, body: None, effect: Effect::Read, place, if_modified_since: None }
+        Self::new(Method::GET, path, Effect::Read, place)
+    }
+
+    /// Makes a call that may change something, with a JSON body.
+    pub fn write(method: Method, path: String, body: Option<Bytes>, place: &'a str) -> Self {
+        Self { body, ..Self::new(method, path, Effect::Write, place) }
     }
 }
 
@@ -62,8 +78,14 @@ impl<'a> Call<'a> {
 pub(crate) struct Answer {
     pub status: StatusCode,
     pub last_modified: Option<String>,
+    /// `Sforce-Locator`: where the next page begins; none on the last one.
+    pub locator: Option<String>,
+    /// Empty when it went to a `Chunks`.
     pub body: Bytes,
 }
+
+/// Takes the body of a successful answer piece by piece, decompressed.
+pub(crate) type Chunks<'c> = dyn FnMut(&[u8]) + Send + 'c;
 
 impl Transport {
     /// Makes the client; opens no connection.
@@ -94,7 +116,21 @@ impl Transport {
     /// # Errors
     /// `SinkError` with a class by `whole::refusal`; a lost answer is `Unknown` for a write and `Transient` for a read.
     pub async fn call(&self, call: &Call<'_>, spent: &mut u32) -> Result<Answer, SinkError> {
-        let made = self.call_with_renewal(call, spent).await;
+        self.call_into(call, None, spent).await
+    }
+
+    /// Makes a call as `call` does; a successful answer's body goes to `chunks` when there is one. When the answer breaks
+    /// off, `chunks` has got the beginning of it.
+    ///
+    /// # Errors
+    /// As `call`.
+    pub async fn call_into(
+        &self,
+        call: &Call<'_>,
+        chunks: Option<&mut Chunks<'_>>,
+        spent: &mut u32,
+    ) -> Result<Answer, SinkError> {
+        let made = self.call_with_renewal(call, chunks, spent).await;
         made.map_err(|mut error| {
             self.clean(&mut error.message);
             if let Some(code) = &mut error.target_code {
@@ -110,7 +146,12 @@ impl Transport {
         *text = faults::bounded(text);
     }
 
-    async fn call_with_renewal(&self, call: &Call<'_>, spent: &mut u32) -> Result<Answer, SinkError> {
+    async fn call_with_renewal(
+        &self,
+        call: &Call<'_>,
+        mut chunks: Option<&mut Chunks<'_>>,
+        spent: &mut u32,
+    ) -> Result<Answer, SinkError> {
         let body = match &call.body {
             None => None,
             Some(body) => Some(self.packed(body).await),
@@ -118,10 +159,13 @@ impl Transport {
         let mut session = self.sessions.current().await?;
         let mut renewed = false;
         loop {
-            let (status, headers, bytes) = self.exchange(call, body.as_ref(), &session, spent).await?;
+            let chunks = chunks.as_deref_mut();
+            let (status, headers, bytes) = self.exchange(call, body.as_ref(), &session, chunks, spent).await?;
             if status.is_success() || status == StatusCode::NOT_MODIFIED {
-                let last_modified = headers.get(LAST_MODIFIED).and_then(|v| v.to_str().ok()).map(str::to_owned);
-                return Ok(Answer { status, last_modified, body: bytes });
+                let header = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
+                // The last page says so with the word `null`.
+                let locator = header("sforce-locator").filter(|locator| locator != "null" && !locator.is_empty());
+                return Ok(Answer { status, last_modified: header(LAST_MODIFIED.as_str()), locator, body: bytes });
             }
             if !renewed && is_expired_session(status, &bytes) {
                 tracing::debug!(place = call.place, "the session has expired");
@@ -143,20 +187,21 @@ impl Transport {
         call: &Call<'_>,
         body: Option<&(Bytes, bool)>,
         session: &Session,
+        chunks: Option<&mut Chunks<'_>>,
         spent: &mut u32,
     ) -> Result<(StatusCode, HeaderMap, Bytes), SinkError> {
         let url = format!("{}{}", session.instance, call.path);
         let mut request = self
             .client
             .request(call.method.clone(), url)
-            .timeout(self.request_timeout)
+            .timeout(call.timeout.unwrap_or(self.request_timeout))
             .header(http::header::AUTHORIZATION, session.bearer.clone())
             .header("sforce-call-options", self.call_options.clone());
         if let Some(since) = call.if_modified_since {
             request = request.header(IF_MODIFIED_SINCE, since);
         }
         if let Some((bytes, compressed)) = body {
-            request = request.header(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=UTF-8"));
+            request = request.header(CONTENT_TYPE, HeaderValue::from_static(call.content_type));
             if *compressed {
                 request = request.header(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
             }
@@ -176,7 +221,10 @@ impl Transport {
         let mut response = answered.map_err(|error| unanswered(error, call))?;
         let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
         self.readings.note(&headers, self.clock.now_ms());
-        let read = read_bounded(&mut response, self.response_bytes_max).await;
+        let read = match chunks.filter(|_| status.is_success()) {
+            Some(chunks) => read_into(&mut response, chunks).await.map(|()| Bytes::new()),
+            None => read_bounded(&mut response, self.response_bytes_max).await,
+        };
         metrics::counter!("penstock_salesforce_calls_total", "status" => status_class(status)).increment(1);
         metrics::histogram!("penstock_salesforce_call_seconds")
             .record(self.clock.monotonic().saturating_sub(sent_at).as_secs_f64());
@@ -318,12 +366,7 @@ pub(crate) async fn read_bounded(response: &mut reqwest::Response, limit: usize)
     let mut first: Option<Bytes> = None;
     let mut all = BytesMut::new();
     let mut length = 0;
-    loop {
-        let chunk = response.chunk().await.map_err(|error| match error.is_timeout() {
-            true => BodyTrouble::TimedOut,
-            false => BodyTrouble::Cut { cause: cause(error) },
-        })?;
-        let Some(chunk) = chunk else { break };
+    while let Some(chunk) = next_chunk(response).await? {
         length += chunk.len();
         if length > limit {
             return Err(BodyTrouble::TooLarge { limit });
@@ -337,6 +380,21 @@ pub(crate) async fn read_bounded(response: &mut reqwest::Response, limit: usize)
         }
     }
     Ok(first.unwrap_or_else(|| all.freeze()))
+}
+
+/// Hands a decompressed body on as it comes.
+async fn read_into(response: &mut reqwest::Response, chunks: &mut Chunks<'_>) -> Result<(), BodyTrouble> {
+    while let Some(chunk) = next_chunk(response).await? {
+        chunks(&chunk);
+    }
+    Ok(())
+}
+
+async fn next_chunk(response: &mut reqwest::Response) -> Result<Option<Bytes>, BodyTrouble> {
+    response.chunk().await.map_err(|error| match error.is_timeout() {
+        true => BodyTrouble::TimedOut,
+        false => BodyTrouble::Cut { cause: cause(error) },
+    })
 }
 
 #[cfg(test)]

@@ -38,10 +38,13 @@ static RULES: &[(&str, ErrorClass, u64)] = &[
     ("DUPLICATE_VALUE", Permanent, NOW),
     ("ENTITY_IS_DELETED", Permanent, NOW),
     ("ENTITY_IS_LOCKED", BusinessRule, NOW),
+    // Bulk writes its own codes without spaces.
+    ("EXCEEDEDQUOTA", Quota, 300),
     ("EXCEEDED_ID_LIMIT", Permanent, NOW),
     ("EXCEEDED_MAX_SIZE_REQUEST", Permanent, NOW),
     ("EXCEEDED_QUOTA", Quota, 300),
     ("EXTERNAL_SERVICE_CONNECTION_EXCEPTION", Transient, 5),
+    ("FEATURENOTENABLED", Auth, NOW),
     ("FIELD_CUSTOM_VALIDATION_EXCEPTION", BusinessRule, NOW),
     ("FIELD_FILTER_VALIDATION_EXCEPTION", BusinessRule, NOW),
     ("FIELD_INTEGRITY_EXCEPTION", Permanent, NOW),

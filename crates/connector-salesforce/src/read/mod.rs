@@ -9,6 +9,8 @@ mod query;
 mod readback;
 pub(crate) mod soql;
 
+pub(crate) use compare::value_text;
 pub(crate) use ids::IdCache;
+pub(crate) use instant::unix_nanos;
 pub(crate) use lookup::{Found, Target};
 pub(crate) use readback::read_back;

@@ -9,7 +9,7 @@ use http::HeaderValue;
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-pub(crate) use token::Login;
+pub(crate) use token::{Identity, Login};
 
 /// What a call is made with.
 pub(crate) struct Session {
@@ -19,7 +19,9 @@ pub(crate) struct Session {
     pub instance: String,
     /// `Bearer …`, marked as sensitive.
     pub bearer: HeaderValue,
-    token: Secret,
+    /// Org and user, where the org told them.
+    pub identity: Option<Identity>,
+    pub token: Secret,
 }
 
 /// The one session, and the way to the next one.
@@ -85,6 +87,7 @@ impl Sessions {
                     generation,
                     instance: grant.instance,
                     bearer: grant.bearer,
+                    identity: grant.identity,
                     token: grant.token,
                 });
                 *failed = None;

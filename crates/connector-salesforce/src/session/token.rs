@@ -42,6 +42,24 @@ pub(crate) struct Granted {
     pub instance: String,
     pub bearer: HeaderValue,
     pub token: Secret,
+    pub identity: Option<Identity>,
+}
+
+/// Who a session is of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub org: String,
+    pub user: String,
+}
+
+impl Identity {
+    /// Reads the identity URL of a token answer: `https://login.salesforce.com/id/<org>/<user>`.
+    fn from_url(url: &str) -> Option<Self> {
+        let (_, path) = url.split_once("/id/")?;
+        let (org, user) = path.trim_end_matches('/').split_once('/')?;
+        let is_id = |id: &str| matches!(id.len(), 15 | 18) && id.bytes().all(|b| b.is_ascii_alphanumeric());
+        (is_id(org) && is_id(user)).then(|| Self { org: org.to_owned(), user: user.to_owned() })
+    }
 }
 
 #[derive(Serialize)]
@@ -56,6 +74,9 @@ struct Claims<'a> {
 struct TokenAnswer {
     access_token: String,
     instance_url: String,
+    /// The identity URL.
+    #[serde(default)]
+    id: String,
 }
 
 impl Login {
@@ -161,7 +182,8 @@ impl Login {
         let mut bearer = HeaderValue::from_str(&format!("Bearer {}", answer.access_token))
             .map_err(|_| "the access token cannot stand in a header".to_owned())?;
         bearer.set_sensitive(true);
-        Ok(Granted { instance, bearer, token: Secret::new(answer.access_token) })
+        let identity = Identity::from_url(&answer.id);
+        Ok(Granted { instance, bearer, token: Secret::new(answer.access_token), identity })
     }
 
     /// Masks the configured secrets.
@@ -223,6 +245,16 @@ mod tests {
         assert_eq!(default_audience("https://acme.my.salesforce.com"), "https://login.salesforce.com");
         assert_eq!(default_audience("https://acme--uat.sandbox.my.salesforce.com"), "https://test.salesforce.com");
         assert_eq!(default_audience("https://test.salesforce.com"), "https://test.salesforce.com");
+    }
+
+    #[test]
+    fn org_and_user_are_read_from_the_identity_url() {
+        let url = "https://login.salesforce.com/id/00Dxx0000001gPLEAY/005xx000001SwiUAAS";
+        let identity = Identity::from_url(url).unwrap();
+        assert_eq!((&*identity.org, &*identity.user), ("00Dxx0000001gPLEAY", "005xx000001SwiUAAS"));
+        for other in ["", "/id/", "https://h/id/00D/005", "https://h/id/00Dxx0000001gPLEAY", "https://h/x/y"] {
+            assert_eq!(Identity::from_url(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::{failed_with, read_answers, refused, update_body};
 use crate::read::{Found, Target};
-use crate::transport::{Call, Effect};
+use crate::transport::Call;
 use contract::{OutBatch, OutOp, RowError, RowResult, SinkError};
 use http::Method;
 
@@ -94,11 +94,11 @@ fn call<'a>(target: &Target<'_>, batch: &OutBatch, sent: &[(usize, &str, bool)],
             (Method::DELETE, format!("{base}/composite/sobjects?ids={}&allOrNone=false", ids.join(",")), None)
         }
     };
-    Call { method, path, body, effect: Effect::Write, place, if_modified_since: None }
+    Call::write(method, path, body, place)
 }
 
 /// The answer of a row that leads to no single record.
-fn without_a_call(target: &Target<'_>, op: OutOp, found: &Found) -> RowResult {
+pub(crate) fn without_a_call(target: &Target<'_>, op: OutOp, found: &Found) -> RowResult {
     match found {
         Found::Absent if op == OutOp::Delete => RowResult::Applied { id: None, created: false },
         Found::Many => refused("DUPLICATE_EXTERNAL_ID", target.sentence("holds several records for this key")),

@@ -6,7 +6,7 @@ mod matched;
 
 pub(crate) use answers::read_answers;
 pub(crate) use body::{create_or_upsert_body, update_body};
-pub(crate) use matched::update_or_delete;
+pub(crate) use matched::{update_or_delete, without_a_call};
 
 use crate::faults::{self, fault};
 use contract::{RowError, RowResult, SinkError};
@@ -16,12 +16,12 @@ use model::ErrorClass;
 pub(crate) const ROWS_MAX: usize = 200;
 
 /// A refusal of ours, in the shape of the target's.
-fn refused(code: &str, message: String) -> RowResult {
+pub(crate) fn refused(code: &str, message: String) -> RowResult {
     RowResult::Failed(RowError { class: ErrorClass::Permanent, code: code.to_owned(), message, fields: Vec::new() })
 }
 
 /// Makes a row's answer of a call's failure, where other rows of the batch have their answers already.
-fn failed_with(error: &SinkError) -> RowResult {
+pub(crate) fn failed_with(error: &SinkError) -> RowResult {
     RowResult::Failed(RowError {
         class: error.class,
         code: error.target_code.clone().unwrap_or_else(|| error.code.0.to_owned()),

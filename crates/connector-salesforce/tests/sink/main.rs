@@ -3,6 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic; clippy knows only functions marked as tests")]
 
 mod batches;
+mod bulk;
+mod bulk_adopted;
+mod bulk_faults;
+mod bulk_same;
+mod jobs;
 mod jwt;
 mod org;
 mod readback;

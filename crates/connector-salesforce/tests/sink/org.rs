@@ -34,17 +34,17 @@ objects:
       Account__c: {type: lookup, to: Account}
 ";
 
-async fn org_with(change: impl FnOnce(&mut OrgConfig)) -> RunningOrg {
+pub async fn org_with(change: impl FnOnce(&mut OrgConfig)) -> RunningOrg {
     let mut config = OrgConfig { objects: parse_objects(OBJECTS, "test").unwrap(), ..OrgConfig::default() };
     change(&mut config);
     OrgSim::start(config).await.unwrap()
 }
 
-async fn org() -> RunningOrg {
+pub async fn org() -> RunningOrg {
     org_with(|_| {}).await
 }
 
-fn config(org: &RunningOrg) -> SalesforceConfig {
+pub fn config(org: &RunningOrg) -> SalesforceConfig {
     let credentials = org.credentials();
     let client_secret = Secret::new(&credentials.client_secret);
     let auth = Auth::ClientCredentials { client_id: credentials.client_id, client_secret };
@@ -55,7 +55,7 @@ fn config(org: &RunningOrg) -> SalesforceConfig {
     config
 }
 
-fn connect(org: &RunningOrg) -> SalesforceSink {
+pub fn connect(org: &RunningOrg) -> SalesforceSink {
     sink(&config(org))
 }
 
@@ -103,7 +103,7 @@ fn fault(operation: Operation, effect: Effect) -> FaultRule {
     FaultRule::new(matches, effect).times(1)
 }
 
-fn applied(found: &[ReadBack]) -> Vec<bool> {
+pub fn applied(found: &[ReadBack]) -> Vec<bool> {
     found.iter().map(|found| matches!(found, ReadBack::Applied { .. })).collect()
 }
 
@@ -193,7 +193,7 @@ async fn locks_pages_and_quotas_have_their_class() {
     assert_eq!(org.count("Account"), 0);
 }
 
-fn things(columns: Vec<OutColumn>, key: &str, rows: Vec<contract::OutRow>) -> OutBatch {
+pub fn things(columns: Vec<OutColumn>, key: &str, rows: Vec<contract::OutRow>) -> OutBatch {
     OutBatch {
         object: "Thing__c".into(),
         external_id: Some(key.into()),
@@ -203,11 +203,11 @@ fn things(columns: Vec<OutColumn>, key: &str, rows: Vec<contract::OutRow>) -> Ou
     }
 }
 
-fn plain(field: &str) -> OutColumn {
+pub fn plain(field: &str) -> OutColumn {
     OutColumn { field: field.into(), reference: None }
 }
 
-fn parent() -> OutColumn {
+pub fn parent() -> OutColumn {
     let reference = ColumnReference {
         relationship: "Account__r".into(),
         object: "Account".into(),
@@ -237,7 +237,7 @@ async fn a_missing_parent_is_told_and_the_row_applies_once_it_is_there() {
     }
 }
 
-fn number(digits: &str) -> Cell {
+pub fn number(digits: &str) -> Cell {
     Cell::Value(FieldValue::Number(digits.parse::<Number>().unwrap()))
 }
 
