@@ -45,6 +45,7 @@ fn route() -> RouteSpec {
         from: "customer".into(),
         table: TableName { schema: "shop".into(), name: "customers".into() },
         field: None,
+        locks: None,
     });
     route
 }

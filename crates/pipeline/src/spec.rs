@@ -179,6 +179,8 @@ pub struct ReferenceSpec {
     pub table: TableName,
     /// The lookup field; none: the only lookup of the object that points to the parent.
     pub field: Option<String>,
+    /// Whether a write of the row locks this parent; none: as the target describes it, or as lock errors tell.
+    pub locks: Option<bool>,
 }
 
 /// What happens to the target's row when the source's row is deleted.
@@ -319,6 +321,7 @@ mod tests {
                 from: "parent".into(),
                 table: table.clone(),
                 field: None,
+                locks: None,
             })
             .collect();
         route

@@ -338,6 +338,9 @@ pub struct ReferenceConfig {
     pub table: String,
     /// The lookup field, where the object has several to this parent.
     pub field: Option<String>,
+    /// Whether a write of a row locks this parent, so that no two batches in flight may share it; without it as the org
+    /// describes the field (master-detail), or as lock errors tell.
+    pub locks: Option<bool>,
 }
 
 /// What a delete does.

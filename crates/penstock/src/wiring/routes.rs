@@ -92,6 +92,7 @@ fn references(route: &RouteConfig) -> Vec<ReferenceSpec> {
             from: reference.from.clone(),
             table: TableName::parse(&reference.table).ok()?,
             field: reference.field.clone(),
+            locks: reference.locks,
         })
     });
     parsed.collect()

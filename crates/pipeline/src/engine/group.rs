@@ -14,6 +14,7 @@
 use super::dispatch::Carrier;
 use super::error::EngineError;
 use super::job::{JobDone, JobKind};
+use super::parents::ParentLocks;
 use super::reader::{Chunk, Reader};
 use super::redrives::{Command, RedriveOutcome, Redrives};
 use super::release::Release;
@@ -90,6 +91,7 @@ pub struct Group {
     pub(super) jobs: JoinSet<Event>,
     pub(super) answers: FuturesUnordered<BoxFuture<'static, Event>>,
     pub(super) suspects: Suspects,
+    pub(super) parents: ParentLocks,
     pub(super) histories: Histories,
     pub(super) jitter: Jitter,
     pub(super) ages: Ages,
@@ -133,6 +135,7 @@ impl Group {
             pending: None,
             jobs: JoinSet::new(),
             answers: FuturesUnordered::new(),
+            parents: ParentLocks::default(),
             histories: Histories::default(),
             jitter: Jitter::new(seed),
             ages: Ages::default(),

@@ -65,6 +65,9 @@ impl Group {
         }
         let floor = run.floors.remove(&number).unwrap_or_default();
         run.read(done.read_bytes, done.read_records);
+        for id in self.parents.free(number) {
+            self.window.retry(id);
+        }
         self.persist.touch();
         if let Some(wait) = done.wait {
             self.lane_wait[lane as usize] = now + wait;
@@ -301,6 +304,9 @@ impl Group {
         sorted: &mut Sorted,
     ) {
         let run = &mut self.routes[index];
+        if error.class == ErrorClass::Lock {
+            run.route.learn_lock();
+        }
         run.status.retried += 1;
         let (retry, successes) = (run.route.spec.retry, run.successes);
         let policy = retry.policy(error.class).unwrap_or(&retry.transient);

@@ -131,6 +131,8 @@ pub struct Route {
     pub org: Arc<Org>,
     pub router: RouterSpec,
     mapper: RwLock<Arc<Mapper>>,
+    /// True once writes of its rows are known to lock their parents.
+    locks: AtomicBool,
 }
 
 impl Route {
@@ -144,14 +146,31 @@ impl Route {
         router: &RouterSpec,
         org: Arc<Org>,
     ) -> Result<Self, EngineError> {
-        let mapper = RwLock::new(Arc::new(compile(spec, &*org.sink).await?));
+        let (mapper, described) = compile(spec, &*org.sink).await?;
+        let said = |locks| spec.references.iter().any(|reference| reference.locks == Some(locks));
+        let locks = AtomicBool::new(said(true) || (described && !said(false)));
+        let mapper = RwLock::new(Arc::new(mapper));
         let (spec, router) = (spec.clone(), router.clone());
-        Ok(Self { index, keys: KeyPlan::compile(&spec), spec, org, router, mapper })
+        Ok(Self { index, keys: KeyPlan::compile(&spec), spec, org, router, mapper, locks })
     }
 
     /// The mapper as it is now.
     pub fn mapper(&self) -> Arc<Mapper> {
         self.mapper.read().clone()
+    }
+
+    /// True when no two batches may share a parent.
+    pub fn locks_parents(&self) -> bool {
+        self.locks.load(Ordering::Relaxed)
+    }
+
+    /// A row met a lock: from now on no two batches share a parent, unless the configuration says that they may.
+    pub fn learn_lock(&self) {
+        let may = !self.spec.references.is_empty()
+            && self.spec.references.iter().all(|reference| reference.locks != Some(false));
+        if may && !self.locks.swap(true, Ordering::Relaxed) {
+            tracing::info!(route = %self.spec.id, "its writes lock their parents: rows of one parent go one batch after the other");
+        }
     }
 
     /// Forgets what is known of the target's object and compiles anew.
@@ -160,7 +179,7 @@ impl Route {
     /// As `compile`; the old mapper stays.
     pub async fn recompile(&self) -> Result<(), EngineError> {
         self.org.sink.forget(&self.spec.object);
-        let mapper = compile(&self.spec, &*self.org.sink).await?;
+        let (mapper, _) = compile(&self.spec, &*self.org.sink).await?;
         *self.mapper.write() = Arc::new(mapper);
         Ok(())
     }
@@ -211,12 +230,16 @@ impl Route {
     }
 }
 
-async fn compile(spec: &RouteSpec, sink: &dyn Sink) -> Result<Mapper, EngineError> {
+/// The mapper, and whether the target says that the rows' parents are locked with them.
+async fn compile(spec: &RouteSpec, sink: &dyn Sink) -> Result<(Mapper, bool), EngineError> {
     let object = sink.describe(&spec.object).await?;
     let mut parents = Vec::new();
     for reference in &spec.references {
         parents.push(sink.describe(&reference.object).await?);
     }
-    Mapper::compile(spec, &object, &parents)
-        .map_err(|findings| EngineError::Plan { route: spec.id.clone(), findings: Findings(findings) })
+    let mapper = Mapper::compile(spec, &object, &parents)
+        .map_err(|findings| EngineError::Plan { route: spec.id.clone(), findings: Findings(findings) })?;
+    let owned = |name: &str| object.field(name).is_some_and(|field| field.master_detail);
+    let locks = mapper.columns().iter().any(|column| column.reference.is_some() && owned(&column.field));
+    Ok((mapper, locks))
 }

@@ -9,7 +9,7 @@ use super::route::OrgPlace;
 use crate::recovery::Way;
 use crate::router::Choice;
 use crate::spec::Coalesce;
-use crate::window::Taken;
+use crate::window::{ParentKey, Taken};
 use contract::Spend;
 use model::{Api, BatchId, Lane, Offset, OffsetRange, Outcome, SettledRows};
 use std::time::Duration;
@@ -69,6 +69,9 @@ impl Group {
         if self.lane_wait[lane as usize] > now || !run.is_open(now) {
             return Ok(false);
         }
+        if self.parents.is_full(index) {
+            return Ok(false);
+        }
         let Some(choice) = self.choose(index, lane, ready, now) else {
             let api = self.routes[index].route.pinned_api();
             if let Err(held) = self.org.gate.may_send(api, now) {
@@ -84,12 +87,12 @@ impl Group {
         self.routes[index].linger[lane as usize] = None;
         let mut taken = Vec::with_capacity(choice.rows.min(ready));
         self.window.take(index as u16, lane, choice.rows, &mut taken);
-        let (class, rows) = self.pick(index, taken, now);
+        let (class, rows, parents) = self.pick(index, lane, taken, now);
         if rows.is_empty() {
             leave.1.finish(Spend::default());
             return Ok(true);
         }
-        self.send(index, lane, class, rows, (choice, leave), now)
+        self.send(index, lane, class, (rows, parents), (choice, leave), now)
     }
 
     /// Sends rows of one class the way that was chosen, or by calls where that way is not for their class.
@@ -98,7 +101,7 @@ impl Group {
         index: usize,
         lane: Lane,
         class: Class,
-        mut rows: Vec<JobRow>,
+        (mut rows, parents): (Vec<JobRow>, Vec<ParentKey>),
         (mut choice, mut leave): (Choice, (OrgPlace, Pass)),
         now: Duration,
     ) -> Result<bool, EngineError> {
@@ -132,6 +135,7 @@ impl Group {
             };
             leave = granted;
         }
+        self.parents.lock(self.next_job, parents, lane, choice.api == Api::Bulk);
         self.start(index, lane, (class, kind), rows, (choice, leave))?;
         Ok(true)
     }
@@ -168,7 +172,14 @@ impl Group {
     }
 
     /// Keeps of the taken rows those that may share a batch with the first; gives the others back.
-    fn pick(&mut self, index: usize, taken: Vec<Taken>, now: Duration) -> (Class, Vec<JobRow>) {
+    fn pick(
+        &mut self,
+        index: usize,
+        lane: Lane,
+        taken: Vec<Taken>,
+        now: Duration,
+    ) -> (Class, Vec<JobRow>, Vec<ParentKey>) {
+        let (taken, parents) = self.keep_unlocked(index, lane, taken);
         let mut class = Class::Plain;
         let mut rows: Vec<JobRow> = Vec::with_capacity(taken.len());
         if self.suspects.is_empty() && self.histories.is_empty() {
@@ -190,7 +201,28 @@ impl Group {
         if self.routes[index].route.spec.coalesce == Coalesce::Latest {
             self.merge(index, &mut rows);
         }
-        (class, rows)
+        (class, rows, parents)
+    }
+
+    /// Keeps of the taken rows those whose parents no other batch locks, with their parents; the others wait for them.
+    fn keep_unlocked(&mut self, index: usize, lane: Lane, mut taken: Vec<Taken>) -> (Vec<Taken>, Vec<ParentKey>) {
+        let mut all = Vec::new();
+        if !self.routes[index].route.locks_parents() {
+            return (taken, all);
+        }
+        let mut own = Vec::new();
+        taken.retain(|row| {
+            own.clear();
+            self.window.parents(row.id, &mut own);
+            match self.parents.locked(&own, lane) {
+                Some(parent) => self.parents.wait(parent, index, row.id),
+                None => all.extend_from_slice(&own),
+            }
+            self.parents.locked(&own, lane).is_none()
+        });
+        all.sort_unstable();
+        all.dedup();
+        (taken, all)
     }
 
     fn row(&self, taken: Taken) -> JobRow {

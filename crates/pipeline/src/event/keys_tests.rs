@@ -27,6 +27,7 @@ fn refer(route: &mut RouteSpec, object: &str, from: &str) {
         from: from.into(),
         table: TableName { schema: "s".into(), name: "p".into() },
         field: None,
+        locks: None,
     });
 }
 

@@ -116,6 +116,7 @@ fn route() -> RouteSpec {
         from: "agency".into(),
         table: TableName { schema: "city".into(), name: "agency".into() },
         field: None,
+        locks: None,
     });
     route
 }

@@ -25,6 +25,13 @@ pub struct EntryId {
     pub(super) place: EntryRef,
 }
 
+#[cfg(test)]
+impl EntryId {
+    pub(crate) fn for_tests(n: u32) -> Self {
+        Self { generation: n, place: EntryRef(0) }
+    }
+}
+
 impl fmt::Debug for EntryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "e{}.{}.{}", self.generation, self.place.chunk(), self.place.slot())

@@ -8,7 +8,7 @@
 //! Invariants: (1) a tag of 0 is an empty place; (2) between a key's home and its place no place is empty.
 
 /// A key's fingerprint, mixed, in 63 bits: the 64th bit of a word in the chunks tells writes from reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct KeyHash(pub u64);
 
 impl KeyHash {

@@ -39,6 +39,7 @@ mod conflicts;
 #[cfg(test)]
 mod invariants;
 mod keys;
+mod parents;
 mod phases;
 mod positions;
 mod queue;
@@ -46,6 +47,7 @@ mod queue;
 mod tests;
 
 pub use api::{Counts, Entry, EntryId, PushError, Taken};
+pub use parents::ParentKey;
 
 use api::EntryRef;
 use chunk::{Chunk, Columns, state};

@@ -10,6 +10,7 @@ mod dead_letters;
 mod delivery;
 mod failures;
 mod jobs;
+mod locks;
 mod memory;
 mod model_check;
 mod real_stores;

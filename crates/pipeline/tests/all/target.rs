@@ -11,7 +11,7 @@ use model::{Api, Cell, ErrorClass, ErrorCode, FieldValue, Finding, Lane, ObjectN
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -57,6 +57,10 @@ pub struct Target {
     pub open: watch::Sender<bool>,
     in_flight: Mutex<Vec<(String, String)>>,
     pub jobs: Jobs,
+    /// When set, a batch's rows lock their parents: whoever comes meanwhile fails.
+    pub locks: AtomicBool,
+    locked: Mutex<Vec<String>>,
+    pub lock_errors: AtomicUsize,
     /// What a job takes; none: the target has no jobs.
     pub job_limits: Mutex<Option<SinkLimits>>,
     pub objects: BTreeMap<String, ObjectSchema>,
@@ -123,6 +127,9 @@ impl Target {
             open: watch::Sender::new(true),
             in_flight: Mutex::default(),
             jobs: Jobs::default(),
+            locks: AtomicBool::new(false),
+            locked: Mutex::default(),
+            lock_errors: AtomicUsize::new(0),
             job_limits: Mutex::default(),
             objects: [
                 object("Item__c", None),
@@ -153,6 +160,33 @@ impl Target {
 
     pub fn row(&self, object: &str, key: &str) -> Option<Fields> {
         self.rows.lock().get(&(object.to_owned(), key.to_owned())).cloned()
+    }
+
+    /// Locks the parents of a batch's rows; the rows whose parents another batch holds are the second list.
+    fn lock(&self, batch: &OutBatch) -> (Vec<String>, Vec<usize>) {
+        let (mut mine, mut blocked) = (Vec::new(), Vec::new());
+        if !self.locks.load(Ordering::Relaxed) {
+            return (mine, blocked);
+        }
+        let mut locked = self.locked.lock();
+        for (at, row) in batch.rows.iter().enumerate() {
+            let parents = batch.columns.iter().zip(&row.cells).filter_map(|(column, cell)| match cell {
+                Cell::Value(value) => column.reference.as_ref().map(|_| text(value)),
+                _ => None,
+            });
+            for parent in parents {
+                match locked.contains(&parent) {
+                    true if mine.contains(&parent) => {}
+                    true => blocked.push(at),
+                    false => {
+                        locked.push(parent.clone());
+                        mine.push(parent);
+                    }
+                }
+            }
+        }
+        self.lock_errors.fetch_add(blocked.len(), Ordering::Relaxed);
+        (mine, blocked)
     }
 
     /// Asks the script what happens with a batch.
@@ -295,7 +329,20 @@ impl Sink for TargetSink {
         let fault = target.run_script(batch);
         target.batches.lock().push((batch.op, keys.clone()));
         let apply_all = || batch.rows.iter().map(|row| target.apply_row(batch, row)).collect::<Vec<_>>();
+        let (mine, blocked) = target.lock(batch);
+        if target.locks.load(Ordering::Relaxed) {
+            // Long enough for others to come.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let _unlock = Unlock { target: target.clone(), mine };
         let answer = match &fault {
+            None if !blocked.is_empty() => {
+                let results = batch.rows.iter().enumerate().map(|(at, row)| match blocked.contains(&at) {
+                    true => failed(ErrorClass::Lock, "UNABLE_TO_LOCK_ROW"),
+                    false => target.apply_row(batch, row),
+                });
+                Ok(AppliedBatch { rows: results.collect(), spent: Spend::calls(1) })
+            }
             None => Ok(AppliedBatch { rows: apply_all(), spent: Spend::calls(1) }),
             Some(Fault::Fail(class, code)) => Err(sink_error(*class, *code)),
             Some(Fault::LoseAnswer) => {
@@ -345,6 +392,17 @@ impl Sink for TargetSink {
 
     fn take_readings(&self) -> Vec<AllocationReading> {
         Vec::new()
+    }
+}
+
+struct Unlock {
+    target: Arc<Target>,
+    mine: Vec<String>,
+}
+
+impl Drop for Unlock {
+    fn drop(&mut self) {
+        self.target.locked.lock().retain(|parent| !self.mine.contains(parent));
     }
 }
 

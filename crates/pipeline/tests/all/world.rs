@@ -65,6 +65,7 @@ pub fn child() -> RouteSpec {
         from: "parent".into(),
         table: TableName { schema: "s".into(), name: "parent".into() },
         field: None,
+        locks: None,
     }];
     child
 }
