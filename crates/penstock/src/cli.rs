@@ -39,10 +39,8 @@ pub enum Command {
     /// Reads streams and settlements and reports what is lost, repeated or out of order.
     Prove,
     /// Works with dead letters: records that could not be applied.
-    Dlq {
-        #[command(subcommand)]
-        command: DlqCommand,
-    },
+    #[command(subcommand)]
+    Dlq(Box<DlqCommand>),
     /// Shows the org's allocations, this pipeline's share of them, and when they end.
     Quota(QuotaArgs),
     /// Runs a simulated Salesforce org on this machine; its sub-commands steer one that runs.
@@ -64,7 +62,7 @@ impl Command {
             Command::Status => "status",
             Command::Trace(_) => "trace",
             Command::Prove => "prove",
-            Command::Dlq { .. } => "dlq",
+            Command::Dlq(_) => "dlq",
             Command::Quota(_) => "quota",
             Command::Org(_) => "org",
             Command::Explain(_) => "explain",
@@ -145,35 +143,88 @@ pub struct TraceArgs {
 pub enum DlqCommand {
     /// Lists them, newest last.
     List {
-        #[arg(long)]
-        route: Option<String>,
-        /// Retried and dropped ones too.
+        #[command(flatten)]
+        choice: DlqChoice,
+        /// Retried, resolved and dropped ones too.
         #[arg(long)]
         all: bool,
         #[arg(long, default_value_t = 100)]
         limit: usize,
     },
-    /// Shows one: reason, attempts, original bytes and position.
+    /// Shows one: reason, attempts, original bytes and position, and what was done about it.
     Show { id: u64 },
     /// Sends them again, in the order of their keys; a newer value in the org is never overwritten.
-    Retry {
-        ids: Vec<u64>,
-        #[arg(long, conflicts_with = "ids")]
-        all: bool,
-        #[arg(long)]
-        route: Option<String>,
-    },
+    Retry(Box<DlqRetryArgs>),
     /// Gives them up.
     Drop {
         ids: Vec<u64>,
+        /// Every open one.
         #[arg(long, conflicts_with = "ids")]
         all: bool,
-        #[arg(long)]
-        route: Option<String>,
+        #[command(flatten)]
+        choice: DlqChoice,
+        /// Needed: why, for those who ask later.
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
         /// Needed: what is dropped is not sent any more.
         #[arg(long)]
         yes: bool,
     },
+    /// Lists what operators did: who, when, what, why.
+    Acts {
+        /// Only those about this dead letter.
+        #[arg(long)]
+        id: Option<u64>,
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+}
+
+/// Which dead letters: all of what is given must fit.
+#[derive(Debug, Default, Args)]
+pub struct DlqChoice {
+    #[arg(long)]
+    pub route: Option<String>,
+    /// For example FIELD_CUSTOM_VALIDATION_EXCEPTION or PS5511.
+    #[arg(long)]
+    pub code: Option<String>,
+    /// transient, lock, quota, parent_missing, auth, business_rule, permanent, collateral or unknown.
+    #[arg(long)]
+    pub class: Option<String>,
+    /// schema.table
+    #[arg(long)]
+    pub table: Option<String>,
+    /// The business key: `4711`, id=4711, or JSON such as '{"id":4711}'.
+    #[arg(long)]
+    pub key: Option<String>,
+    /// Buried since then: 2h (two hours ago) or 2026-11-21T21:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Buried before then.
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct DlqRetryArgs {
+    pub ids: Vec<u64>,
+    /// Every open one.
+    #[arg(long, conflicts_with = "ids")]
+    pub all: bool,
+    #[command(flatten)]
+    pub choice: DlqChoice,
+    /// Put this value in the place of the column's own (repeat it for more); the original bytes stay as they are.
+    #[arg(long, value_name = "COLUMN=VALUE")]
+    pub set: Vec<String>,
+    /// Send at most so many of a route: 50/s, 300/m.
+    #[arg(long, value_name = "RATE")]
+    pub rate: Option<String>,
+    /// critical, standard or bulk.
+    #[arg(long, default_value = "bulk")]
+    pub lane: String,
+    /// Why, for those who ask later.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
 }
 
 #[derive(Debug, Args)]

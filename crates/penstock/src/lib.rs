@@ -9,6 +9,7 @@ mod crash;
 pub mod demo;
 pub mod explain;
 mod http;
+pub mod operator;
 pub mod output;
 mod progress;
 mod running;
@@ -60,7 +61,7 @@ async fn dispatch(cli: &Cli) -> Answer {
         Command::Status => commands::status::run(file).await,
         Command::Trace(args) => commands::trace::run(file, args).await,
         Command::Prove => commands::prove::run(file).await,
-        Command::Dlq { command } => commands::dlq::run(file, command).await,
+        Command::Dlq(command) => commands::dlq::run(file, command).await,
         Command::Quota(args) => commands::quota::run(file, args).await,
         Command::Org(args) => commands::org::run(args, cli.json).await,
         Command::Explain(args) => commands::explain::run(args.code.as_deref()),

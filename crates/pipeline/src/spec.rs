@@ -94,6 +94,8 @@ pub struct RouteSpec {
     /// Batches in flight at once, at least 1.
     pub parallel: usize,
     pub retry: RetrySpec,
+    /// Columns whose values are shown nowhere: not in dead letters, errors or the status. None is part of the business key.
+    pub secret: Vec<String>,
 }
 
 impl RouteSpec {
@@ -130,6 +132,7 @@ impl RouteSpec {
             api: ApiSetting::default(),
             parallel: 4,
             retry: RetrySpec::default(),
+            secret: Vec::new(),
         }
     }
 

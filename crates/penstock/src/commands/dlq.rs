@@ -1,154 +1,154 @@
-//! `penstock dlq list|show|retry|drop`.
+//! `penstock dlq list|show|retry|drop|acts`.
+
+mod choice;
+mod view;
 
 use super::opened::{Opened, open, problem};
-use crate::cli::DlqCommand;
-use crate::output::{Answer, Exit, Problem, count, table};
+use crate::cli::{DlqChoice, DlqCommand, DlqRetryArgs};
+use crate::operator::operator;
+use crate::output::{Answer, Exit, Problem, count};
 use crate::running;
 use crate::wiring::DataDir;
-use contract::StateStore;
-use model::{Offset, RouteId};
-use pipeline::dlq::{self, DlqEntry, DlqError, DlqFilter, DlqShown, DlqStatus};
-use serde_json::{Value, json};
+use choice::{Chosen, Refused};
+use model::{Lane, Offset};
+use pipeline::dlq::{self, Decision, DlqError, DlqStatus, Operator, RetryOptions};
+use serde_json::json;
 use std::path::Path;
+pub(crate) use view::deed;
 
-/// Which dead letters a command is about.
-struct Chosen<'a> {
-    ids: &'a [u64],
-    all: bool,
-    route: Option<&'a str>,
+/// Why a command was not carried out.
+enum Failed {
+    Usage(Refused),
+    Dlq(DlqError),
+}
+
+impl From<DlqError> for Failed {
+    fn from(error: DlqError) -> Self {
+        Self::Dlq(error)
+    }
+}
+
+impl From<Refused> for Failed {
+    fn from(refused: Refused) -> Self {
+        Self::Usage(refused)
+    }
 }
 
 /// Runs a command on the dead letters.
 pub async fn run(config_file: &Path, command: &DlqCommand) -> Answer {
-    let write = matches!(command, DlqCommand::Retry { .. } | DlqCommand::Drop { .. });
+    let write = matches!(command, DlqCommand::Retry(_) | DlqCommand::Drop { .. });
     let opened = match open(config_file, write) {
         Ok(opened) => opened,
         Err(answer) => return *answer,
     };
     let done = match command {
-        DlqCommand::List { route, all, limit } => list(&opened, route.as_deref(), *all, *limit).await,
+        DlqCommand::List { choice, all, limit } => list(&opened, choice, *all, *limit).await,
         DlqCommand::Show { id } => show(&opened, *id).await,
-        DlqCommand::Retry { ids, all, route } => {
-            retry(&opened, &Chosen { ids, all: *all, route: route.as_deref() }).await
+        DlqCommand::Retry(args) => retry(&opened, args).await,
+        DlqCommand::Drop { ids, all, choice, reason, yes } => {
+            drop_them(&opened, (ids, *all, choice), reason.as_deref(), *yes).await
         }
-        DlqCommand::Drop { ids, all, route, yes } => {
-            if !yes {
-                return usage("what is dropped is not sent any more", "say --yes if that is meant");
-            }
-            drop_them(&opened, &Chosen { ids, all: *all, route: route.as_deref() }).await
-        }
+        DlqCommand::Acts { id, limit } => acts(&opened, *id, *limit).await,
     };
-    done.unwrap_or_else(|error| Answer::failed(problem(error.code(), "dlq", &error)))
+    match done {
+        Ok(answer) => answer,
+        Err(Failed::Dlq(error)) => Answer::failed(problem(error.code(), "dlq", &error)),
+        Err(Failed::Usage(Refused { cause, fix })) => {
+            let problem = Problem { code: "PS1010".into(), place: "penstock dlq".into(), cause, fix };
+            Answer { exit: Exit::Usage, ..Answer::failed(problem) }
+        }
+    }
 }
 
-fn usage(cause: &str, fix: &str) -> Answer {
-    let problem = Problem { code: "PS1010".into(), place: "penstock dlq".into(), cause: cause.into(), fix: fix.into() };
-    Answer { exit: Exit::Usage, ..Answer::failed(problem) }
-}
-
-async fn list(opened: &Opened, route: Option<&str>, all: bool, limit: usize) -> Result<Answer, DlqError> {
-    let filter =
-        DlqFilter { route: route.map(RouteId::new), status: (!all).then_some(DlqStatus::Open), ..DlqFilter::default() };
+async fn list(opened: &Opened, choice: &DlqChoice, all: bool, limit: usize) -> Result<Answer, Failed> {
+    let mut filter = choice::filter(choice, operator(None).at_ms)?;
+    filter.status = (!all).then_some(DlqStatus::Open);
     let entries = dlq::list(&*opened.state, &filter, limit).await?;
-    let rows = entries.iter().map(|entry| {
-        let message: String = entry.message.chars().take(80).collect();
-        let status = serde_json::to_value(entry.status).unwrap_or_default();
-        let status = entry.result.clone().unwrap_or_else(|| status.as_str().unwrap_or_default().to_owned());
-        vec![
-            entry.id.to_string(),
-            entry.route.to_string(),
-            entry.key.clone(),
-            entry.code.clone(),
-            message,
-            entry.attempts.to_string(),
-            status,
-        ]
-    });
-    let text = if entries.is_empty() {
-        String::new()
-    } else {
-        table(&["id", "route", "key", "code", "message", "attempts", "status"], rows)
-    };
+    let entries: Vec<_> = entries.into_iter().map(|entry| view::redacted(opened, entry)).collect();
     let word = if all { "dead letter" } else { "open dead letter" };
-    Ok(Answer::done(count(entries.len(), word), text, json!({"dead_letters": entries})))
-}
-
-async fn show(opened: &Opened, id: u64) -> Result<Answer, DlqError> {
-    let shown = dlq::show(&*opened.log, &*opened.state, Offset(id)).await?;
-    let entry = &shown.entry;
-    let mut text = table(
-        &["", ""],
-        [
-            ("id", entry.id.to_string()),
-            ("route", entry.route.to_string()),
-            ("position", format!("{} {}", entry.stream, entry.position)),
-            ("code", entry.code.clone()),
-            ("message", entry.message.clone()),
-            ("fields", shown.letter.fields.join(", ")),
-            ("attempts", entry.attempts.to_string()),
-            ("key", printable(shown.key.as_deref())),
-        ]
-        .map(|(name, value)| vec![name.to_owned(), value]),
-    );
-    text.push_str(&format!("{}\n", pretty(shown.value.as_deref())));
-    let fix = format!("retry: penstock dlq retry {id}    give up: penstock dlq drop {id} --yes");
-    Ok(Answer::done(fix, text, to_json(&shown)))
-}
-
-fn printable(bytes: Option<&[u8]>) -> String {
-    bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default()
-}
-
-fn pretty(bytes: Option<&[u8]>) -> String {
-    let Some(bytes) = bytes else { return String::new() };
-    match serde_json::from_slice::<Value>(bytes) {
-        Ok(value) => format!("{value:#}"),
-        Err(_) => printable(Some(bytes)),
+    let mut summary = count(entries.len(), word);
+    if entries.len() == limit {
+        summary.push_str("; there may be more (--limit)");
     }
+    Ok(Answer::done(summary, view::entries(&entries), json!({"dead_letters": entries})))
 }
 
-/// Bytes that are JSON stand as JSON, others as text.
-fn to_json(shown: &DlqShown) -> Value {
-    let plain = |bytes: Option<&[u8]>| match bytes {
-        None => Value::Null,
-        Some(bytes) => serde_json::from_slice(bytes).unwrap_or_else(|_| json!(printable(Some(bytes)))),
-    };
-    json!({
-        "entry": shown.entry, "dead_letter": shown.letter, "time_ms": shown.time_ms,
-        "key": plain(shown.key.as_deref()), "value": plain(shown.value.as_deref()),
-        "headers": shown.headers.iter().map(|(name, value)| (name.clone(), json!(printable(Some(value))))).collect::<serde_json::Map<_, _>>(),
-    })
+async fn show(opened: &Opened, id: u64) -> Result<Answer, Failed> {
+    let shown = view::show(opened, Offset(id)).await?;
+    let acts = acts_of(opened, Offset(id)).await?;
+    let fix = format!("retry: penstock dlq retry {id}    give up: penstock dlq drop {id} --reason … --yes");
+    Ok(Answer::done(fix, view::letter(&shown, &acts), view::to_json(&shown, &acts)))
 }
 
-async fn chosen(state: &dyn StateStore, chosen: &Chosen<'_>) -> Result<Vec<Offset>, DlqError> {
-    if !chosen.all && chosen.route.is_none() {
-        return Ok(chosen.ids.iter().copied().map(Offset).collect());
-    }
-    let filter =
-        DlqFilter { route: chosen.route.map(RouteId::new), status: Some(DlqStatus::Open), ..DlqFilter::default() };
-    let entries = dlq::list(state, &filter, usize::MAX).await?;
-    Ok(entries.into_iter().map(|entry: DlqEntry| entry.id).collect())
+async fn acts_of(opened: &Opened, id: Offset) -> Result<Vec<dlq::Act>, Failed> {
+    Ok(dlq::acts(&*opened.state, usize::MAX, |act| act.concerns(id)).await.map_err(DlqError::from)?)
 }
 
-async fn retry(opened: &Opened, which: &Chosen<'_>) -> Result<Answer, DlqError> {
-    let ids = chosen(&*opened.state, which).await?;
-    if ids.is_empty() && which.ids.is_empty() && !which.all && which.route.is_none() {
-        return Ok(usage("no dead letter is named", "name ids, or say --all or --route"));
+async fn acts(opened: &Opened, id: Option<u64>, limit: usize) -> Result<Answer, Failed> {
+    let takes = |act: &dlq::Act| id.is_none_or(|id| act.concerns(Offset(id)));
+    let found = dlq::acts(&*opened.state, limit, takes).await.map_err(DlqError::from)?;
+    Ok(Answer::done(count(found.len(), "act"), view::acts(&found), json!({"acts": found})))
+}
+
+async fn retry(opened: &Opened, args: &DlqRetryArgs) -> Result<Answer, Failed> {
+    let rate = args.rate.as_deref().map(choice::rate).transpose()?;
+    let lane = Lane::from_word(&args.lane)
+        .ok_or_else(|| Refused::new(format!("{:?} is no lane", args.lane), "write critical, standard or bulk"))?;
+    let by = operator(args.reason.clone());
+    let chosen = choice::chosen(&args.ids, args.all, &args.choice, by.at_ms)?;
+    if !args.set.is_empty() {
+        let Chosen::Ids(ids) = &chosen else {
+            return Err(Refused::new("--set edits one dead letter", "name its id").into());
+        };
+        edit(opened, ids, &args.set, &by).await?;
     }
-    for id in &ids {
-        dlq::retry(&*opened.state, *id).await?;
-    }
+    let decision = Decision::Retry(RetryOptions { lane, rate });
+    let decided = carry_out(opened, &chosen, &decision, &by).await?;
     let running = running::find(&DataDir::new(&opened.config.data_dir)).is_some();
     let when =
         if running { "the running pipeline takes them within a second" } else { "the next `penstock run` takes them" };
-    let summary = format!("{} will be sent again: {when}", count(ids.len(), "dead letter"));
-    Ok(Answer::done(summary, "", json!({"retried": ids, "running": running})))
+    let summary = format!("{} will be sent again: {when}", count(decided as usize, "dead letter"));
+    Ok(Answer::done(summary, "", json!({"retried": decided, "running": running, "by": by.who})))
 }
 
-async fn drop_them(opened: &Opened, which: &Chosen<'_>) -> Result<Answer, DlqError> {
-    let ids = chosen(&*opened.state, which).await?;
-    for id in &ids {
-        dlq::drop(&*opened.state, *id).await?;
+async fn edit(opened: &Opened, ids: &[Offset], set: &[String], by: &Operator) -> Result<(), Failed> {
+    let [id] = ids else { return Err(Refused::new("--set edits one dead letter", "name one id").into()) };
+    let mut values = Vec::new();
+    for written in set {
+        let (column, text) = written
+            .split_once('=')
+            .ok_or_else(|| Refused::new(format!("{written:?} is no edit"), "write --set column=value"))?;
+        values.push((column.to_owned(), text.to_owned()));
     }
-    Ok(Answer::done(format!("{} given up", count(ids.len(), "dead letter")), "", json!({"dropped": ids})))
+    let key = view::key_of(opened, *id).await?;
+    Ok(dlq::edit(&*opened.log, &*opened.state, *id, (&values, &key), by).await?)
+}
+
+async fn drop_them(
+    opened: &Opened,
+    (ids, all, choice): (&[u64], bool, &DlqChoice),
+    reason: Option<&str>,
+    yes: bool,
+) -> Result<Answer, Failed> {
+    let Some(reason) = reason.map(str::trim).filter(|reason| !reason.is_empty()) else {
+        return Err(Refused::new("a drop needs its reason", "say --reason TEXT").into());
+    };
+    if !yes {
+        return Err(Refused::new("what is dropped is not sent any more", "say --yes if that is meant").into());
+    }
+    let by = operator(Some(reason.to_owned()));
+    let chosen = choice::chosen(ids, all, choice, by.at_ms)?;
+    let decided = carry_out(opened, &chosen, &Decision::Drop, &by).await?;
+    Ok(Answer::done(
+        format!("{} given up", count(decided as usize, "dead letter")),
+        "",
+        json!({"dropped": decided, "by": by.who}),
+    ))
+}
+
+async fn carry_out(opened: &Opened, chosen: &Chosen, decision: &Decision, by: &Operator) -> Result<u64, DlqError> {
+    match chosen {
+        Chosen::Ids(ids) => dlq::decide(&*opened.state, ids, decision, by).await,
+        Chosen::Filter(filter) => dlq::decide_all(&*opened.state, filter, decision, by).await,
+    }
 }

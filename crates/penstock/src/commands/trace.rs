@@ -1,5 +1,6 @@
 //! `penstock trace KEY`.
 
+use super::dlq::deed;
 use super::opened::{open, problem};
 use super::prove::routes;
 use crate::cli::TraceArgs;
@@ -44,7 +45,10 @@ pub async fn run(config_file: &Path, args: &TraceArgs) -> Answer {
         };
     }
     match trace(&*opened.log, &chosen, &query, RECORDS_MAX).await {
-        Ok(found) => {
+        Ok(mut found) => {
+            if let Err(error) = found.add_acts(&*opened.state).await {
+                return Answer::failed(problem(error.code(), &place, &error));
+            }
             let rows = found.records.iter().flat_map(rows_of);
             let header = ["position", "time", "table", "op", "key", "route", "what came of it"];
             let text = if found.records.is_empty() { String::new() } else { table(&header, rows) };
@@ -119,6 +123,10 @@ fn journey(route: &TracedRoute) -> Vec<String> {
             letter.at_ms,
             format!("{} dead letter: {} {}", time_text(letter.at_ms), letter.code, letter.message),
         ));
+    }
+    for act in &route.acts {
+        let why = act.why.as_ref().map_or(String::new(), |why| format!(": {why}"));
+        lines.push((act.at_ms, format!("{} {} by {}{why}", time_text(act.at_ms), deed(&act.deed), act.who)));
     }
     if lines.is_empty() {
         return vec!["waiting".to_owned()];

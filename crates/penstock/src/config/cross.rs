@@ -86,6 +86,13 @@ impl Checker<'_> {
             if source.tables.is_empty() {
                 self.error("PS1005", &format!("{path}.tables"), "no table is named", "list the tables to capture");
             }
+            for table in source.secret.keys() {
+                let parsed = TableName::parse(table).ok();
+                if parsed.is_none() || !source.tables.iter().any(|known| TableName::parse(known).ok() == parsed) {
+                    let cause = format!("source {name} does not capture {table}");
+                    self.error("PS1007", &format!("{path}.secret.{table}"), cause, "name one of its tables");
+                }
+            }
             for (index, table) in source.tables.iter().enumerate() {
                 self.table(&format!("{path}.tables.{index}"), table);
             }
@@ -166,6 +173,13 @@ impl Checker<'_> {
             if route.to.operation != OperationConfig::Create && route.to.external_id.is_none() {
                 let cause = "upsert and update match rows by an external id, and none is named";
                 self.error("PS1005", &format!("{path}.to"), cause, "add external_id, or say operation: create");
+            }
+            let keys = self.config.streams.get(&route.stream).into_iter().flat_map(|stream| &stream.keys);
+            let key = keys.filter(|(table, _)| TableName::parse(table) == TableName::parse(&route.table));
+            let key: Vec<&String> = key.flat_map(|(_, columns)| columns).collect();
+            if let Some(shown) = self.config.secret_columns(name).iter().find(|column| key.contains(column)) {
+                let cause = format!("{shown} is secret and part of the business key, which is shown everywhere");
+                self.error("PS1044", &format!("{path}.secret"), cause, "choose another key, or another column");
             }
             if let DeletesConfig::Set(fields) = &route.deletes
                 && fields.len() != 1
@@ -300,5 +314,23 @@ mod tests {
             assert_ne!(text, CITY, "{from}");
             assert!(codes(&text).contains(&"PS1008"), "{from} -> {to}: {:?}", codes(&text));
         }
+    }
+
+    #[test]
+    fn secret_columns_of_route_and_table_add_up_and_are_no_keys() {
+        let source = CITY.replacen(
+            "    publication:",
+            "    secret: {city.service_request: [incident_address]}\n    publication:",
+            1,
+        );
+        let text = source.replacen("    deadline: 5m", "    secret: [descriptor]\n    deadline: 5m", 1);
+        assert!(text != source && source != CITY);
+        let loaded = load_text("city.yaml", &text);
+        assert!(loaded.findings.is_empty(), "{:?}", loaded.findings);
+        let config = loaded.config.unwrap();
+        assert_eq!(config.secret_columns("requests"), ["descriptor", "incident_address"]);
+        assert!(config.secret_columns("agencies").is_empty());
+        assert!(codes(&text.replacen("[descriptor]", "[unique_key]", 1)).contains(&"PS1044"));
+        assert!(codes(&text.replacen("{city.service_request:", "{city.nothing:", 1)).contains(&"PS1007"));
     }
 }

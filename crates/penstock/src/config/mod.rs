@@ -19,7 +19,7 @@ pub use places::Places;
 pub use router::{ApiWord, RouterConfig, RuleConfig};
 pub use values::{MapValue, Percent, SecretText, Size, Time, WordOrCel};
 
-use model::ValueMode;
+use model::{TableName, ValueMode};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -52,6 +52,23 @@ pub struct Config {
     pub router: RouterConfig,
     #[serde(default)]
     pub limits: LimitsConfig,
+}
+
+impl Config {
+    /// The columns of a route that are secret: its own, and those of its source's table. Sorted, distinct; empty for a route that
+    /// is not configured.
+    pub fn secret_columns(&self, route: &str) -> Vec<String> {
+        let Some(route) = self.routes.get(route) else { return Vec::new() };
+        let source = self.streams.get(&route.stream).and_then(|stream| self.sources.get(&stream.from));
+        let table = TableName::parse(&route.table).ok();
+        let of_table = source.into_iter().flat_map(|source| &source.secret);
+        let of_table = of_table.filter(|(name, _)| table.is_some() && TableName::parse(name).ok() == table);
+        let mut columns: Vec<String> =
+            of_table.flat_map(|(_, columns)| columns).chain(&route.secret).cloned().collect();
+        columns.sort();
+        columns.dedup();
+        columns
+    }
 }
 
 /// Where streams are kept.
@@ -195,6 +212,9 @@ pub struct SourceConfig {
     #[serde(default = "default_name")]
     pub slot: String,
     pub tables: Vec<String>,
+    /// Table → columns whose values are shown nowhere, whatever route takes them.
+    #[serde(default)]
+    pub secret: Named<Vec<String>>,
     #[serde(default)]
     pub json: JsonMode,
     #[serde(default)]
@@ -290,6 +310,9 @@ pub struct RouteConfig {
     pub batch: BatchConfig,
     #[serde(default)]
     pub retry: RetryConfig,
+    /// Columns whose values are shown nowhere: not in dead letters, messages or the status. None may be part of the business key.
+    #[serde(default)]
+    pub secret: Vec<String>,
     /// Batches of this route in flight at once.
     #[serde(default = "default_parallel")]
     pub parallel: usize,

@@ -73,6 +73,7 @@ fn route_spec(config: &Config, name: &str, route: &RouteConfig, schema: &TableSc
         },
         parallel: route.parallel,
         retry: RetryConfig::resolve(&config.retry, &route.retry),
+        secret: config.secret_columns(name),
     })
 }
 

@@ -4,10 +4,11 @@
 //! space `dlq_at`, key `<route>/<partition>/<offset with 20 digits>` of the original, value that id; space `dlq_meta`,
 //! key `indexed`, value the offset below which the index is whole, in decimal digits.
 
+use super::edit::DlqEdit;
 use super::letter::parse_letter;
 use crate::settle::{DEAD_LETTERS, internal};
 use contract::{Log, StateError, StateOp, StateStore};
-use model::{DeadLetter, ErrorClass, Offset, Position, Record, RouteId, StreamId};
+use model::{DeadLetter, ErrorClass, Offset, Position, Record, RouteId, StreamId, header};
 use serde::{Deserialize, Serialize};
 
 pub(crate) const SPACE: &str = "dlq";
@@ -40,6 +41,9 @@ pub struct DlqEntry {
     pub status: DlqStatus,
     pub route: RouteId,
     pub stream: StreamId,
+    /// `schema.table`, where the original says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<String>,
     /// Where the original stands.
     pub position: Position,
     /// The original's key, as text, shortened.
@@ -56,17 +60,23 @@ pub struct DlqEntry {
     /// When a retry went to the target without a known answer, Unix milliseconds: it is read back before it is sent again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent_at_ms: Option<i64>,
+    /// Values that an operator put in the place of the original's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edit: Option<DlqEdit>,
 }
 
 impl DlqEntry {
-    pub(crate) fn new(id: Offset, letter: &DeadLetter, key: Option<&[u8]>) -> Self {
+    /// `original` gives key and table.
+    pub(crate) fn new(id: Offset, letter: &DeadLetter, original: &Record<'_>) -> Self {
+        let table = original.header(header::TABLE).map(|table| String::from_utf8_lossy(table).into_owned());
         Self {
             id,
             status: DlqStatus::Open,
             route: letter.route.clone(),
             stream: letter.stream.clone(),
+            table,
             position: letter.position,
-            key: String::from_utf8_lossy(key.unwrap_or_default()).chars().take(KEY_CHARS_MAX).collect(),
+            key: String::from_utf8_lossy(original.key.unwrap_or_default()).chars().take(KEY_CHARS_MAX).collect(),
             class: letter.class,
             code: letter.code.clone(),
             message: letter.message.clone(),
@@ -74,6 +84,7 @@ impl DlqEntry {
             at_ms: letter.at_ms,
             result: None,
             sent_at_ms: None,
+            edit: None,
         }
     }
 
@@ -164,7 +175,7 @@ async fn missing_entry(
         return Ok(None);
     }
     let letter = parse_letter(offset, record)?;
-    Ok(Some(DlqEntry::new(offset, &letter, record.key)))
+    Ok(Some(DlqEntry::new(offset, &letter, record)))
 }
 
 #[cfg(test)]
@@ -174,6 +185,9 @@ mod tests {
 
     /// As written by the first version. Never change it: it is what lies on disks.
     const FROZEN: &str = r#"{"id":7,"status":"open","route":"orders","stream":"shop","position":{"partition":0,"offset":42},"key":"{\"id\":1}","class":"business_rule","code":"FIELD_CUSTOM_VALIDATION_EXCEPTION","message":"no","attempts":1,"at_ms":5}"#;
+
+    /// The second version, with everything that it may hold.
+    const FROZEN_WHOLE: &str = r#"{"id":7,"status":"retried","route":"orders","stream":"shop","table":"s.orders","position":{"partition":0,"offset":42},"key":"{}","class":"lock","code":"X","message":"no","attempts":1,"at_ms":5,"result":"r","sent_at_ms":6,"edit":{"columns":{"n":1.50},"by":"ann","at_ms":7}}"#;
 
     #[test]
     fn frozen_entry_reads_and_is_written_the_same() {
@@ -188,9 +202,13 @@ mod tests {
             attempts: 1,
             at_ms: 5,
         };
-        let entry = DlqEntry::new(Offset(7), &letter, Some(br#"{"id":1}"#));
+        let mut original = model::RecordBatchBuilder::default();
+        original.push(5, Some(br#"{"id":1}"#), None, &[]).unwrap();
+        let entry = DlqEntry::new(Offset(7), &letter, &original.finish().iter().next().unwrap());
         assert_eq!(decode("7", FROZEN.as_bytes()).unwrap(), entry);
         assert_eq!(String::from_utf8(entry.encode()).unwrap(), FROZEN);
+        let whole = FROZEN_WHOLE;
+        assert_eq!(String::from_utf8(decode("7", whole.as_bytes()).unwrap().encode()).unwrap(), whole);
         assert_eq!(id_key(entry.id), "00000000000000000007");
         assert_eq!(at_key(&entry.route, entry.position), "orders/0/00000000000000000042");
     }

@@ -1,6 +1,7 @@
 //! Dead letters in the stream: writing and finding them.
 
 use super::index::{DlqEntry, DlqStatus, entry_at, put_entry};
+use super::secret::redact_message;
 use crate::engine::EngineError;
 use crate::settle::{DEAD_LETTERS, internal};
 use contract::{Log, LogBatch, RowError, StateStore};
@@ -21,7 +22,7 @@ pub(crate) struct Buried {
     pub code: String,
 }
 
-/// Buries records of a route (ascending): durable in stream and index when it answers. One that lies there open already, since a run
+/// Buries records of a route (ascending), without the values of its secret columns in what the target said: durable in stream and index when it answers. One that lies there open already, since a run
 /// died before it was settled, is not written twice.
 ///
 /// # Errors
@@ -29,7 +30,7 @@ pub(crate) struct Buried {
 pub(crate) async fn bury(
     log: &dyn Log,
     state: &dyn StateStore,
-    (route, stream): (&RouteId, &StreamPartition),
+    (route, stream, secret): (&RouteId, &StreamPartition, &[String]),
     burials: &[Burial],
     at_ms: i64,
 ) -> Result<Vec<Buried>, EngineError> {
@@ -51,13 +52,13 @@ pub(crate) async fn bury(
             position,
             class: burial.error.class,
             code: burial.error.code.clone(),
-            message: burial.error.message.clone(),
+            message: redact_message(&burial.error.message, &original, secret),
             fields: burial.error.fields.clone(),
             attempts: burial.attempts,
             at_ms,
         };
         push_letter(&mut records, &original, &letter)?;
-        entries.push(DlqEntry::new(Offset(0), &letter, original.key));
+        entries.push(DlqEntry::new(Offset(0), &letter, &original));
     }
     if !entries.is_empty() {
         let to = internal(DEAD_LETTERS);

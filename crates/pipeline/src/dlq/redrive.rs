@@ -5,30 +5,36 @@ use contract::{OutColumn, OutOp};
 use hashbrown::HashSet;
 use model::Cell;
 
-/// A newer record of the same target row that was applied.
-#[derive(Clone, Debug)]
-pub(crate) struct Newer<'a> {
-    pub columns: &'a [OutColumn],
-    pub row: MappedRow,
+/// What newer records of the same target row carried, once they were applied.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Newer {
+    /// A newer delete took the whole row away; a newer write says that the row is there again.
+    deleted: bool,
+    any: bool,
+    /// Fields, in lower case.
+    carried: HashSet<String>,
+}
+
+impl Newer {
+    /// Adds a newer record.
+    pub(crate) fn add(&mut self, columns: &[OutColumn], row: &MappedRow) {
+        self.any = true;
+        self.deleted |= row.op == OutOp::Delete;
+        let carried = columns.iter().zip(&row.cells).filter(|(_, cell)| **cell != Cell::Unchanged);
+        self.carried.extend(carried.map(|(column, _)| column.field.to_ascii_lowercase()));
+    }
 }
 
 /// Leaves of a row only the cells that no newer record carried; `None`: nothing remains, the row is superseded.
-pub(crate) fn remaining(mut row: MappedRow, columns: &[OutColumn], newer: &[Newer<'_>]) -> Option<MappedRow> {
-    if newer.is_empty() {
+pub(crate) fn remaining(mut row: MappedRow, columns: &[OutColumn], newer: &Newer) -> Option<MappedRow> {
+    if !newer.any {
         return Some(row);
     }
-    // A newer delete took the whole row away; a newer write says that the row is there again.
-    if row.op == OutOp::Delete || newer.iter().any(|newer| newer.row.op == OutOp::Delete) {
+    if row.op == OutOp::Delete || newer.deleted {
         return None;
     }
-    let carried: HashSet<String> = newer
-        .iter()
-        .flat_map(|newer| newer.columns.iter().zip(&newer.row.cells))
-        .filter(|(_, cell)| **cell != Cell::Unchanged)
-        .map(|(column, _)| column.field.to_ascii_lowercase())
-        .collect();
     for (column, cell) in columns.iter().zip(&mut row.cells) {
-        if carried.contains(&column.field.to_ascii_lowercase()) {
+        if newer.carried.contains(&column.field.to_ascii_lowercase()) {
             *cell = Cell::Unchanged;
         }
     }
@@ -53,12 +59,18 @@ mod tests {
         Cell::Value(FieldValue::Text(text.into()))
     }
 
+    fn newer(row: &MappedRow) -> Newer {
+        let mut newer = Newer::default();
+        newer.add(&columns(), row);
+        newer
+    }
+
     #[test]
     fn newer_columns_are_left_alone() {
         let columns = columns();
         let old = row(OutOp::Upsert, [value("old"), value("old")]);
-        let newer = |cells| vec![Newer { columns: &columns, row: row(OutOp::Upsert, cells) }];
-        assert_eq!(remaining(old.clone(), &columns, &[]), Some(old.clone()));
+        let newer = |cells| newer(&row(OutOp::Upsert, cells));
+        assert_eq!(remaining(old.clone(), &columns, &Newer::default()), Some(old.clone()));
         assert_eq!(
             remaining(old.clone(), &columns, &newer([value("new"), Cell::Unchanged])),
             Some(row(OutOp::Upsert, [Cell::Unchanged, value("old")]))
@@ -71,9 +83,8 @@ mod tests {
         let columns = columns();
         let write = row(OutOp::Upsert, [value("x"), Cell::Unchanged]);
         let delete = row(OutOp::Delete, [Cell::Null, Cell::Null]);
-        let newer = |row: &MappedRow| vec![Newer { columns: &columns, row: row.clone() }];
         assert_eq!(remaining(write.clone(), &columns, &newer(&delete)), None);
         assert_eq!(remaining(delete.clone(), &columns, &newer(&write)), None);
-        assert_eq!(remaining(delete.clone(), &columns, &[]), Some(delete));
+        assert_eq!(remaining(delete.clone(), &columns, &Newer::default()), Some(delete));
     }
 }

@@ -2,23 +2,31 @@
 
 use super::index::{DlqEntry, DlqStatus, SPACE, decode, id_key, load};
 use super::letter::{find, parse_letter};
+use super::secret::{REDACTED, redact_value};
 use crate::engine::EngineError;
+use crate::proof::KeyQuery;
 use crate::settle::{DEAD_LETTERS, internal};
-use contract::{Log, LogError, StateError, StateOp, StateStore};
-use model::{DeadLetter, ErrorCode, Offset, Retry, RouteId};
+use contract::{Log, LogError, StateError, StateStore};
+use model::{DeadLetter, ErrorClass, ErrorCode, Offset, Retry, RouteId};
 use serde::Serialize;
-
-pub(crate) const COMMAND_SPACE: &str = "command";
-pub(crate) const COMMAND_PREFIX: &str = "dlq/";
+use serde_json::value::to_raw_value;
 
 const PAGE: usize = 500;
 
 /// Which dead letters to list.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct DlqFilter {
     pub route: Option<RouteId>,
     pub status: Option<DlqStatus>,
+    /// The target's code or ours; case does not matter.
     pub code: Option<String>,
+    pub class: Option<ErrorClass>,
+    /// `schema.table`.
+    pub table: Option<String>,
+    pub key: Option<KeyQuery>,
+    /// Buried at or after, and before; Unix milliseconds.
+    pub since_ms: Option<i64>,
+    pub until_ms: Option<i64>,
     /// Only those behind this id.
     pub after: Option<Offset>,
 }
@@ -27,7 +35,12 @@ impl DlqFilter {
     fn takes(&self, entry: &DlqEntry) -> bool {
         self.route.as_ref().is_none_or(|route| *route == entry.route)
             && self.status.is_none_or(|status| status == entry.status)
-            && self.code.as_ref().is_none_or(|code| *code == entry.code)
+            && self.code.as_ref().is_none_or(|code| code.eq_ignore_ascii_case(&entry.code))
+            && self.class.is_none_or(|class| class == entry.class)
+            && self.table.as_ref().is_none_or(|table| Some(table) == entry.table.as_ref())
+            && self.key.as_ref().is_none_or(|key| key.matches(entry.key.as_bytes()))
+            && self.since_ms.is_none_or(|since| entry.at_ms >= since)
+            && self.until_ms.is_none_or(|until| entry.at_ms < until)
     }
 }
 
@@ -56,6 +69,8 @@ pub enum DlqError {
     Gone { id: Offset, cause: LogError },
     #[error("PS5804: dead letter {id} cannot be read: {cause}")]
     Unreadable { id: Offset, cause: String },
+    #[error("PS5806: dead letter {id} cannot be edited like this: {cause}")]
+    BadEdit { id: Offset, cause: String },
     #[error(transparent)]
     State(#[from] StateError),
 }
@@ -68,6 +83,7 @@ impl DlqError {
             Self::Decided { .. } => ErrorCode("PS5802"),
             Self::Gone { .. } => ErrorCode("PS5803"),
             Self::Unreadable { .. } => ErrorCode("PS5804"),
+            Self::BadEdit { .. } => ErrorCode("PS5806"),
             Self::State(error) => error.code(),
         }
     }
@@ -105,60 +121,30 @@ pub async fn list(state: &dyn StateStore, filter: &DlqFilter, limit: usize) -> R
     Ok(found)
 }
 
-/// Shows a dead letter with its original bytes.
+/// Shows a dead letter with its original bytes; values of `secret` columns are left out, of the original and of an edit.
 ///
 /// # Errors
 /// `None`, `Gone` (trimmed by retention), `Unreadable`, `State`.
-pub async fn show(log: &dyn Log, state: &dyn StateStore, id: Offset) -> Result<DlqShown, DlqError> {
-    let (entry, _) = load(state, id).await?.ok_or(DlqError::None { id })?;
+pub async fn show(log: &dyn Log, state: &dyn StateStore, id: Offset, secret: &[String]) -> Result<DlqShown, DlqError> {
+    let (mut entry, _) = load(state, id).await?.ok_or(DlqError::None { id })?;
     let batches = log.read(&internal(DEAD_LETTERS), id, 1).await.map_err(|cause| DlqError::Gone { id, cause })?;
     let unreadable = |cause: String| DlqError::Unreadable { id, cause };
     let record = find(&batches, id).ok_or_else(|| unreadable("the log gave other records".into()))?;
     let letter = parse_letter(id, &record).map_err(|error: EngineError| unreadable(error.to_string()))?;
     let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
     let headers = record.headers().filter(|(name, _)| *name != DeadLetter::HEADER.as_bytes());
+    if let Some(edit) = &mut entry.edit {
+        for (_, value) in edit.columns.iter_mut().filter(|(name, _)| secret.contains(name)) {
+            *value = to_raw_value(REDACTED).map_err(|error| unreadable(error.to_string()))?;
+        }
+    }
+    let value = record.value.map(|value| redact_value(value, secret).unwrap_or_else(|| REDACTED.as_bytes().to_vec()));
     Ok(DlqShown {
         entry,
         letter,
         key: record.key.map(<[u8]>::to_vec),
-        value: record.value.map(<[u8]>::to_vec),
+        value,
         headers: headers.map(|(name, value)| (text(name), value.to_vec())).collect(),
         time_ms: record.time_ms,
     })
-}
-
-/// Asks that a dead letter be applied after all: a running engine takes it within a second, else the next run does. What
-/// came of it stands in the entry's `status` and `result`.
-///
-/// # Errors
-/// `None`, `Decided`, `State`.
-pub async fn retry(state: &dyn StateStore, id: Offset) -> Result<(), DlqError> {
-    decide(state, id, DlqStatus::Retried).await
-}
-
-/// Gives a dead letter up. Final; its bytes stay in the stream.
-///
-/// # Errors
-/// `None`, `Decided`, `State`.
-pub async fn drop(state: &dyn StateStore, id: Offset) -> Result<(), DlqError> {
-    decide(state, id, DlqStatus::Dropped).await
-}
-
-async fn decide(state: &dyn StateStore, id: Offset, status: DlqStatus) -> Result<(), DlqError> {
-    let (mut entry, bytes) = load(state, id).await?.ok_or(DlqError::None { id })?;
-    if entry.status != DlqStatus::Open {
-        return Err(DlqError::Decided { id, status: entry.status });
-    }
-    entry.status = status;
-    let key = id_key(id);
-    let mut ops = vec![
-        StateOp::Expect { space: SPACE, key: key.clone(), value: Some(bytes) },
-        StateOp::Put { space: SPACE, key: key.clone(), value: entry.encode() },
-    ];
-    if status == DlqStatus::Retried {
-        // The attempts so far tell one retry from the next, for a run that saw neither come nor go.
-        let value = entry.attempts.to_string().into_bytes();
-        ops.push(StateOp::Put { space: COMMAND_SPACE, key: format!("{COMMAND_PREFIX}{key}"), value });
-    }
-    Ok(state.write(ops).await?)
 }

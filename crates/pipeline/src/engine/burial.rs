@@ -23,14 +23,14 @@ impl Group {
             .map(|(row, error)| Burial { offset: row.offset, error, attempts: self.histories.get(row.id).sent })
             .collect();
         let spec = &self.routes[index].route.spec;
-        let (route, stream) = (spec.id.clone(), spec.stream.clone());
+        let (route, stream, secret) = (spec.id.clone(), spec.stream.clone(), spec.secret.clone());
         tracing::warn!(%route, records = burials.len(), code = %burials[0].error.code, "records become dead letters");
         let shared = self.shared.clone();
         let stored = Release { route: index, ids: Vec::new(), highest, counts: Vec::new() };
         self.jobs.spawn(async move {
             let buried = loop {
                 let log = &*shared.carrier.log;
-                let tried = bury(log, &*shared.state, (&route, &stream), &burials, shared.now_ms()).await;
+                let tried = bury(log, &*shared.state, (&route, &stream, &secret), &burials, shared.now_ms()).await;
                 match tried {
                     Err(error) if let Retry::After(delay) = error.retry() => {
                         tracing::warn!(code = %error.code(), %error, "dead letters wait");

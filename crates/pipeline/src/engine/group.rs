@@ -16,7 +16,7 @@ use super::error::EngineError;
 use super::job::{JobDone, JobKind};
 use super::parents::ParentLocks;
 use super::reader::{Chunk, Reader};
-use super::redrives::{Command, RedriveOutcome, Redrives};
+use super::redrives::{Command, InHand, RedriveOutcome, Redrives};
 use super::release::Release;
 use super::retry::{Histories, Jitter};
 use super::route::Org;
@@ -46,6 +46,8 @@ pub struct Shared {
     pub state: Arc<dyn StateStore>,
     pub status: Arc<watch::Sender<EngineStatus>>,
     pub copying: Copying,
+    /// Retries of dead letters that are on their way.
+    pub in_hand: InHand,
 }
 
 /// Tables whose first copy is not done yet, as the program says.
@@ -139,7 +141,7 @@ impl Group {
             histories: Histories::default(),
             jitter: Jitter::new(seed),
             ages: Ages::default(),
-            redrives: Redrives::new(routes.len()),
+            redrives: Redrives::new(routes.len(), shared.in_hand.clone()),
             lane_wait: [Duration::ZERO; 3],
             gate_until: Duration::ZERO,
             wait_reason: None,

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How long an org's routes wait when it says that an allocation is spent and not for how long.
-const QUOTA_WAIT: Duration = Duration::from_secs(60);
+pub(super) const QUOTA_WAIT: Duration = Duration::from_secs(60);
 /// Before a route whose objects could not be described is tried again.
 const DESCRIBE_WAIT: Duration = Duration::from_secs(60);
 /// Failures of whole batches after which a row travels with fewer others: one of them may be what breaks the target.
@@ -176,7 +176,7 @@ impl Group {
     fn judge_route(&mut self, index: usize, verdict: RouteVerdict, now: Duration) {
         let run = &mut self.routes[index];
         if verdict.error.is_some() {
-            run.status.last_error.clone_from(&verdict.error);
+            run.tell_error(verdict.error.clone());
         }
         if let Some(wait) = verdict.back_off {
             let own = self.jitter.backoff(&run.route.spec.retry.transient, run.pause.streak + 1);

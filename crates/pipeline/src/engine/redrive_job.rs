@@ -1,4 +1,4 @@
-//! One retry of a dead letter, from the look at what is newer to the entry in the index.
+//! Retries of dead letters whose turn has come: from the look at what is newer to the entries in the index.
 
 use super::answers::{Verdict, judge, judge_read_back};
 use super::compose::map_record;
@@ -6,270 +6,243 @@ use super::error::EngineError;
 use super::gate::CallEnd;
 use super::group::Shared;
 use super::permits::Pass;
-use super::reader::whole_route;
-use super::redrives::{Loaded, RedriveOutcome, settler_gone};
+use super::redrive_end::{Ending, Settles, end_failed, end_settled};
+use super::redrive_newer::{Sought, newer, target_key};
+use super::redrives::{Letter, LetterEnd, RedriveOutcome};
 use super::retry::Jitter;
 use super::route::{OrgPlace, Route};
-use crate::dlq::{
-    COMMAND_PREFIX, COMMAND_SPACE, DlqEntry, DlqStatus, Newer, entry_at, find, id_key, load as load_entry,
-    parse_letter, put_entry, remaining,
-};
-use crate::event::{ChangeView, Keys};
+use crate::dlq::{DlqEntry, DlqStatus, delete_command, load as load_entry, put_entry, remaining};
+use crate::event::ChangeView;
 use crate::mapping::{MappedRow, RowRefusal};
-use crate::settle::{DEAD_LETTERS, internal};
-use crate::spec::Ordering;
-use contract::{LogError, OutBatch, OutColumn, OutRow, RowError, Spend, StateOp};
+use contract::{OutBatch, OutRow, RowError, Spend};
 use hashbrown::HashSet;
-use model::{
-    BatchIntent, ErrorClass, Fingerprint, Lane, Offset, OffsetRange, Outcome, Position, Record, RecordBatchBuilder,
-    Retry, SettledRows, Settlement,
-};
+use model::{BatchIntent, ErrorClass, OffsetRange, Outcome, Position, Retry};
 use std::sync::Arc;
 use std::time::Duration;
 
-const READ_BYTES: usize = 1 << 20;
 /// Sends of one retry where the policy has no limit of its own: a parent that is missing now may be missing for ever, and the
 /// retries behind this one wait.
 const RETRY_ATTEMPTS_MAX: u32 = 10;
-/// The log no longer holds what came after the original.
-const TRIMMED: &str = "PS5805";
-/// The dead letter itself cannot be read.
-const UNREADABLE: &str = "PS5804";
 
-/// Reads a dead letter and tells its keys.
-pub(super) async fn load(shared: &Shared, route: &Route, id: Offset) -> RedriveOutcome {
-    match try_load(shared, route, id).await {
-        Ok(loaded) => RedriveOutcome::Loaded(Box::new(loaded)),
-        Err(error) => {
-            let error = RowError {
-                class: ErrorClass::Permanent,
-                code: UNREADABLE.into(),
-                message: error.to_string(),
-                fields: Vec::new(),
-            };
-            match open_again(shared, id, error, 1).await {
-                Ok(()) => RedriveOutcome::Refused,
-                Err(error) => RedriveOutcome::Broken(error),
-            }
-        }
-    }
-}
-
-async fn try_load(shared: &Shared, route: &Route, id: Offset) -> Result<Loaded, EngineError> {
-    let batches = shared.carrier.log.read(&internal(DEAD_LETTERS), id, 1).await?;
-    let record = find(&batches, id).ok_or_else(|| EngineError::Journal {
-        place: format!("{DEAD_LETTERS}:{id}"),
-        cause: "the log gave other records than were asked for".into(),
-    })?;
-    let letter = parse_letter(id, &record)?;
-    let mut keys = Keys::default();
-    let mut lane = Lane::Standard;
-    if let Ok(view) = ChangeView::parse(&record) {
-        lane = route.mapper().lane(&view).unwrap_or_default();
-        if route.spec.ordering != Ordering::None {
-            route.keys.keys(&view, &mut keys);
-        }
-        if route.spec.ordering == Ordering::Fifo {
-            keys.written.push(whole_route(route));
-        }
-    }
-    let mut copy = RecordBatchBuilder::default();
-    let headers: Vec<(&str, &[u8])> =
-        record.headers().filter_map(|(name, value)| Some((std::str::from_utf8(name).ok()?, value))).collect();
-    copy.push(record.time_ms, record.key, record.value, &headers)
-        .map_err(|full| EngineError::Journal { place: format!("{DEAD_LETTERS}:{id}"), cause: full.to_string() })?;
-    let (writes, reads) = (keys.written, keys.read);
-    Ok(Loaded { id, record: copy.finish(), origin: letter.position.offset, lane, writes, reads })
-}
-
-/// A retry whose turn has come.
+/// Retries that go together.
 pub(super) struct RedriveJob {
     pub shared: Arc<Shared>,
     pub route: Arc<Route>,
     /// The routes of the group, this one included.
     pub related: Vec<Arc<Route>>,
-    pub loaded: Loaded,
-    /// Everything below was read when it entered the window, and is settled now as far as it matters.
-    pub until: Offset,
-    pub failures: u32,
+    /// None in conflict with another.
+    pub letters: Vec<Letter>,
     /// How long a call without an answer may still be under way in the target.
     pub grace: Duration,
     pub pass: Pass,
     /// Held until it ends.
     pub _place: OrgPlace,
-    /// Calls spent so far.
+    /// What was spent so far.
     pub spent: Spend,
 }
 
-/// Why a retry ends before it reaches the target.
-enum Stop {
-    Refused(RowError),
-    Broken(EngineError),
+/// A letter whose row is ready for the target.
+struct Ready {
+    /// Its index in the job.
+    at: usize,
+    entry: DlqEntry,
+    row: MappedRow,
 }
 
-impl<E: Into<EngineError>> From<E> for Stop {
-    fn from(error: E) -> Self {
-        Self::Broken(error.into())
-    }
-}
+/// How each letter of a job ended so far; what is none comes back as it is.
+type Ends = Vec<Option<LetterEnd>>;
 
 impl RedriveJob {
-    /// Carries the retry as far as it goes.
+    /// Carries the retries as far as they go.
     pub(super) async fn run(mut self) -> RedriveOutcome {
-        let attempted = self.attempt().await;
-        let spent = self.spent;
-        let outcome = match attempted {
-            Ok(outcome) => outcome,
-            Err(Stop::Refused(error)) => self.failed(error).await,
-            Err(Stop::Broken(error)) => match error.retry() {
-                Retry::After(delay) => RedriveOutcome::Later { delay, failed: false, error: Some(error.to_string()) },
-                Retry::AfterOperator | Retry::Never => RedriveOutcome::Broken(error),
+        let letters = std::mem::take(&mut self.letters);
+        let mut ends: Ends = letters.iter().map(|_| None).collect();
+        let mut said = None;
+        let tried = self.attempt(&letters, &mut ends, &mut said).await;
+        self.pass.finish(self.spent);
+        let delay = match tried {
+            Ok(()) => Duration::ZERO,
+            Err(error) => match error.retry() {
+                Retry::After(delay) => {
+                    said = Some(error.to_string());
+                    delay
+                }
+                Retry::AfterOperator | Retry::Never => return RedriveOutcome::Broken(error),
             },
         };
-        self.pass.finish(spent);
-        outcome
+        let later = || LetterEnd::Later { delay, failed: false, company_max: None };
+        let ends = letters.into_iter().zip(ends).map(|(letter, end)| (letter.entry, end.unwrap_or_else(later)));
+        RedriveOutcome::Done { ends: ends.collect(), error: said }
     }
 
-    async fn attempt(&mut self) -> Result<RedriveOutcome, Stop> {
-        let entry = match load_entry(&*self.shared.state, self.loaded.id).await? {
-            Some((entry, _)) if entry.status == DlqStatus::Retried => entry,
-            _ => {
-                self.shared.state.write(vec![forget_command(self.loaded.id)]).await?;
-                return Ok(RedriveOutcome::Refused);
-            }
-        };
-        let Some(row) = self.row()? else { return self.settle(Outcome::Filtered, None).await };
-        let mapper = self.route.mapper();
-        let columns = mapper.columns();
-        let newer = self.newer(&row).await?;
-        let newer: Vec<Newer<'_>> = newer.iter().map(|(columns, row)| Newer { columns, row: row.clone() }).collect();
-        let Some(row) = remaining(row, &columns, &newer) else { return self.settle(Outcome::Superseded, None).await };
-        let batch = self.batch(row, columns);
-        if let Some(sent_at_ms) = entry.sent_at_ms {
-            // The request of a process that died may still be under way in the target.
-            let grace = self.grace;
-            let left_ms = sent_at_ms + grace.as_millis() as i64 - self.shared.now_ms();
-            if left_ms > 0 {
-                let delay = grace.min(Duration::from_millis(left_ms as u64));
-                return Ok(RedriveOutcome::Later { delay, failed: false, error: None });
-            }
-            let answer = self.route.org.sink.read_back(&batch).await;
-            self.spent += answer.as_ref().map_or_else(|error| error.spent, |(_, calls)| Spend::calls(*calls));
-            let (verdicts, _) = judge_read_back(1, &answer);
-            match verdicts.into_iter().next() {
-                Some(Verdict::Applied { id }) => return self.settle(Outcome::Applied, Some((&batch, id, true))).await,
-                Some(Verdict::Missing) => {}
-                Some(Verdict::Dead(error)) => return Err(Stop::Refused(error)),
-                _ => return Ok(self.later(answer.err().map(|error| error.to_string()), false)),
-            }
-        }
-        self.send(entry, batch).await
-    }
-
-    /// The dead letter as a row; none when the route's filter leaves it out now.
-    fn row(&self) -> Result<Option<MappedRow>, Stop> {
-        let record = self.loaded.record.iter().next();
-        let record = record.expect("a loaded dead letter holds one record");
-        let mapper = self.route.mapper();
-        if let Ok(view) = ChangeView::parse(&record)
-            && let Ok(false) = mapper.passes(&view)
-        {
-            return Ok(None);
-        }
-        map_record(&mapper, &record).map(Some).map_err(|refusal| Stop::Refused(refused(refusal)))
-    }
-
-    /// The applied records of the same target row that stand behind the original.
-    async fn newer(&self, row: &MappedRow) -> Result<Vec<(Arc<[OutColumn]>, MappedRow)>, Stop> {
-        let (log, stream) = (&*self.shared.carrier.log, &self.route.spec.stream);
-        let wanted: HashSet<Fingerprint> = self.loaded.writes.iter().copied().collect();
-        let (mut found, mut at, mut keys) = (Vec::new(), self.loaded.origin.plus(1), Keys::default());
-        while at < self.until {
-            let batches = match log.read(stream, at, READ_BYTES).await {
-                Err(LogError::OutOfRange { start, .. }) if start > at => {
-                    return Err(Stop::Refused(RowError {
-                        class: ErrorClass::Permanent,
-                        code: TRIMMED.into(),
-                        message: format!(
-                            "the log begins at offset {start} now: whether something newer than offset {} was applied \
-                             cannot be told; touch the row in the source instead",
-                            self.loaded.origin
-                        ),
-                        fields: Vec::new(),
-                    }));
-                }
-                read => read?,
-            };
-            let mut candidates: Vec<(usize, Offset, MappedRow)> = Vec::new();
-            for batch in &batches {
-                let skip = at.0.saturating_sub(batch.base.0) as usize;
-                for (offset, record) in (batch.base.0..self.until.0).map(Offset).zip(&batch.records).skip(skip) {
-                    self.candidates((offset, &record), (row, &wanted), &mut keys, &mut candidates);
-                }
-                at = batch.end();
-            }
-            for (route, offset, row) in candidates {
-                let route = &self.related[route];
-                let position = Position { partition: stream.partition, offset };
-                let entry = entry_at(&*self.shared.state, &route.spec.id, position).await?;
-                // One that is a dead letter itself was not applied.
-                if entry.is_none_or(|entry| entry.status == DlqStatus::Resolved) {
-                    found.push((route.mapper().columns(), row));
-                }
-            }
-        }
-        Ok(found)
-    }
-
-    /// Adds what the record writes to the same target row, for each route.
-    fn candidates(
-        &self,
-        (offset, record): (Offset, &Record<'_>),
-        (row, wanted): (&MappedRow, &HashSet<Fingerprint>),
-        keys: &mut Keys,
-        found: &mut Vec<(usize, Offset, MappedRow)>,
-    ) {
-        for (index, route) in self.related.iter().enumerate() {
-            let same_object = route.spec.object.as_str().eq_ignore_ascii_case(self.route.spec.object.as_str());
-            if !same_object || !route.keys.takes(record) {
+    async fn attempt(
+        &mut self,
+        letters: &[Letter],
+        ends: &mut Ends,
+        said: &mut Option<String>,
+    ) -> Result<(), EngineError> {
+        let ready = self.rows(letters, ends).await?;
+        let ready = self.without_newer(letters, ready, ends).await?;
+        // One operation for each call; the others come back at once.
+        let Some(op) = ready.first().map(|ready| ready.row.op) else { return Ok(()) };
+        let mut keys = HashSet::new();
+        let (mut sent_before, mut fresh) = (Vec::new(), Vec::new());
+        for ready in ready.into_iter().filter(|ready| ready.row.op == op) {
+            // Routes without order may hold two letters of one row: they go one after the other.
+            if target_key(&self.route, &ready.row).is_some_and(|key| !keys.insert(key)) {
                 continue;
             }
-            let Ok(view) = ChangeView::parse(record) else { continue };
-            route.keys.keys(&view, keys);
-            let mapper = route.mapper();
-            let mapped = || mapper.passes(&view).ok().filter(|passes| *passes).and_then(|_| mapper.map(&view).ok());
-            if keys.written.iter().any(|key| wanted.contains(key))
-                && let Some(mapped) = mapped()
-                && same_key(&self.route, &mapped, row)
-            {
-                found.push((index, offset, mapped));
-            }
+            if ready.entry.sent_at_ms.is_some() { sent_before.push(ready) } else { fresh.push(ready) }
         }
+        fresh.extend(self.read_back(letters, sent_before, ends, said).await?);
+        if fresh.is_empty() { Ok(()) } else { self.send(letters, fresh, ends, said).await }
     }
 
-    fn batch(&self, row: MappedRow, columns: Arc<[OutColumn]>) -> OutBatch {
+    /// Each letter as a row; those that are decided otherwise, refused or filtered now end here.
+    async fn rows(&self, letters: &[Letter], ends: &mut Ends) -> Result<Vec<Ready>, EngineError> {
+        let mapper = self.route.mapper();
+        let (mut ready, mut failed, mut errors, mut filtered) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for (at, letter) in letters.iter().enumerate() {
+            let entry = match load_entry(&*self.shared.state, letter.loaded.id).await? {
+                Some((entry, _)) if entry.status == DlqStatus::Retried => entry,
+                _ => {
+                    self.shared.state.write(vec![delete_command(&self.route.spec.id, letter.loaded.id)]).await?;
+                    ends[at] = Some(LetterEnd::Over);
+                    continue;
+                }
+            };
+            let record = letter.loaded.record.iter().next().expect("a loaded dead letter holds one record");
+            let passes = ChangeView::parse(&record).ok().and_then(|view| mapper.passes(&view).ok());
+            if passes == Some(false) {
+                filtered.push((at, ending(letter, entry)));
+                continue;
+            }
+            match map_record(&mapper, &record) {
+                Ok(row) => ready.push(Ready { at, entry, row }),
+                Err(refusal) => {
+                    failed.push((at, ending(letter, entry)));
+                    errors.push(refused(refusal));
+                }
+            }
+        }
+        self.settle(filtered.into_iter().map(|(at, ending)| (at, ending, Outcome::Filtered, None)), None, false, ends)
+            .await?;
+        self.fail(failed, errors, ends).await?;
+        Ok(ready)
+    }
+
+    /// Leaves out what newer records carried; letters of which nothing remains are superseded.
+    async fn without_newer(
+        &self,
+        letters: &[Letter],
+        ready: Vec<Ready>,
+        ends: &mut Ends,
+    ) -> Result<Vec<Ready>, EngineError> {
+        let sought: Vec<Sought<'_>> =
+            ready.iter().map(|ready| Sought { letter: &letters[ready.at], row: &ready.row }).collect();
+        let found = newer(&self.shared, &self.route, &self.related, &sought).await?;
+        let columns = self.route.mapper().columns();
+        let (mut kept, mut superseded, mut failed, mut errors) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for (Ready { at, entry, row }, found) in ready.into_iter().zip(found) {
+            match found.map(|newer| remaining(row, &columns, &newer)) {
+                Ok(Some(row)) => kept.push(Ready { at, entry, row }),
+                Ok(None) => superseded.push((at, ending(&letters[at], entry), Outcome::Superseded, None)),
+                Err(error) => {
+                    failed.push((at, ending(&letters[at], entry)));
+                    errors.push(error);
+                }
+            }
+        }
+        self.settle(superseded, None, false, ends).await?;
+        self.fail(failed, errors, ends).await?;
+        Ok(kept)
+    }
+
+    /// Asks which of those that went out without an answer the target holds; returns those that it does not.
+    async fn read_back(
+        &mut self,
+        letters: &[Letter],
+        ready: Vec<Ready>,
+        ends: &mut Ends,
+        said: &mut Option<String>,
+    ) -> Result<Vec<Ready>, EngineError> {
+        let (now_ms, grace_ms) = (self.shared.now_ms(), self.grace.as_millis() as i64);
+        let mut due = Vec::new();
+        for ready in ready {
+            // The request of a process that died may still be under way in the target.
+            let left_ms = (ready.entry.sent_at_ms.unwrap_or(now_ms) + grace_ms - now_ms).clamp(0, grace_ms);
+            if left_ms > 0 {
+                let delay = Duration::from_millis(left_ms as u64);
+                ends[ready.at] = Some(LetterEnd::Later { delay, failed: false, company_max: None });
+            } else {
+                due.push(ready);
+            }
+        }
+        if due.is_empty() {
+            return Ok(due);
+        }
+        let batch = self.batch(letters, &due);
+        let answer = self.route.org.sink.read_back(&batch).await;
+        self.route.org.report(batch.api, CallEnd::of_query(&answer), self.shared.now());
+        self.spent += answer.as_ref().map_or_else(|error| error.spent, |(_, calls)| Spend::calls(*calls));
+        let (verdicts, _) = judge_read_back(due.len(), &answer);
+        *said = answer.err().map(|error| error.to_string());
+        let (mut missing, mut applied, mut failed, mut errors) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for (ready, verdict) in due.into_iter().zip(verdicts) {
+            let letter = &letters[ready.at];
+            match verdict {
+                Verdict::Applied { id } => {
+                    applied.push((ready.at, ending(letter, ready.entry), Outcome::Applied, id));
+                }
+                Verdict::Missing => missing.push(ready),
+                Verdict::Dead(error) => {
+                    failed.push((ready.at, ending(letter, ready.entry)));
+                    errors.push(error);
+                }
+                _ => ends[ready.at] = Some(self.later(letter, None, false, None)),
+            }
+        }
+        self.settle(applied, Some(&batch), true, ends).await?;
+        self.fail(failed, errors, ends).await?;
+        Ok(missing)
+    }
+
+    fn batch(&self, letters: &[Letter], ready: &[Ready]) -> OutBatch {
         let spec = &self.route.spec;
-        let position = Position { partition: spec.stream.partition, offset: self.loaded.origin };
+        let rows = ready.iter().map(|Ready { at, row, .. }| {
+            let position = Position { partition: spec.stream.partition, offset: letters[*at].loaded.origin };
+            OutRow { position, key: row.key.clone(), cells: row.cells.clone() }
+        });
+        let columns = self.route.mapper().columns();
         OutBatch {
             id: self.shared.carrier.next_id(),
             api: self.route.single_api(),
             route: spec.id.clone(),
-            lane: self.loaded.lane,
+            lane: letters.first().map_or_else(Default::default, |letter| letter.loaded.options.lane),
             object: spec.object.clone(),
-            op: row.op,
+            op: ready[0].row.op,
             external_id: spec.external_id.as_deref().map(Arc::from),
             position_field: spec.position_field.as_deref().map(Arc::from),
-            columns: if row.cells.is_empty() { Arc::from([]) } else { columns },
-            rows: vec![OutRow { position, key: row.key, cells: row.cells }],
+            columns: if ready[0].row.cells.is_empty() { Arc::from([]) } else { columns },
+            rows: rows.collect(),
         }
     }
 
-    async fn send(&mut self, mut entry: DlqEntry, batch: OutBatch) -> Result<RedriveOutcome, Stop> {
+    async fn send(
+        &mut self,
+        letters: &[Letter],
+        mut ready: Vec<Ready>,
+        ends: &mut Ends,
+        said: &mut Option<String>,
+    ) -> Result<(), EngineError> {
         let shared = self.shared.clone();
         let carrier = &shared.carrier;
-        // From here on a crash leaves it open whether the target has it: the next run reads back.
-        entry.sent_at_ms = Some(self.shared.now_ms());
-        self.shared.state.write(put_entry(&entry).into()).await?;
+        ready.sort_by_key(|ready| letters[ready.at].loaded.origin);
+        let batch = self.batch(letters, &ready);
+        // From here on a crash leaves it open whether the target has them: the next run reads back.
+        let now_ms = shared.now_ms();
+        ready.iter_mut().for_each(|ready| ready.entry.sent_at_ms = Some(now_ms));
+        shared.state.write(ready.iter().flat_map(|ready| put_entry(&ready.entry)).collect()).await?;
         let spec = &self.route.spec;
         let intent = BatchIntent {
             batch: batch.id,
@@ -278,161 +251,117 @@ impl RedriveJob {
             partition: spec.stream.partition,
             object: spec.object.clone(),
             api: batch.api.as_str().to_owned(),
-            offsets: OffsetRange::pack([self.loaded.origin]),
-            attempt: entry.attempts + 1,
-            at_ms: self.shared.now_ms(),
+            offsets: OffsetRange::pack(ready.iter().map(|ready| letters[ready.at].loaded.origin)),
+            attempt: ready.iter().map(|ready| ready.entry.attempts + 1).max().unwrap_or(1),
+            at_ms: now_ms,
             job: None,
-            reason: None,
+            reason: Some("redrive".to_owned()),
         };
         carrier.journal.write(&[intent]).await?;
         carrier.crash.reach(contract::CrashPoint::AfterJournal);
         let answer = self.route.org.sink.apply(&batch).await;
-        self.route.org.report(batch.api, CallEnd::of(&answer), self.shared.now());
+        self.route.org.report(batch.api, CallEnd::of(&answer), shared.now());
         self.spent += answer.as_ref().map_or_else(|error| error.spent, |applied| applied.spent);
         carrier.crash.reach(contract::CrashPoint::AfterSend);
         self.route.org.permits.observe(self.route.org.sink.take_readings());
-        let (verdicts, _) = judge(1, &answer);
-        let verdict = verdicts.into_iter().next().unwrap_or(Verdict::Return);
-        Ok(match verdict {
-            Verdict::Applied { id } => return self.settle(Outcome::Applied, Some((&batch, id, false))).await,
-            Verdict::Dead(error) | Verdict::Refresh(error) => return Err(Stop::Refused(error)),
-            Verdict::Again { error, .. } | Verdict::Parent(error) => {
-                let policy = spec.retry.policy(error.class).unwrap_or(&spec.retry.transient);
-                if self.failures + 1 >= policy.attempts_max.min(RETRY_ATTEMPTS_MAX) {
-                    return Err(Stop::Refused(error));
+        let (verdicts, route_verdict) = judge(ready.len(), &answer);
+        if let Some(wait) = route_verdict.quota {
+            self.route.org.permits.hold(wait.unwrap_or(super::outcome::QUOTA_WAIT));
+        }
+        *said = route_verdict.error;
+        let company = ready.len();
+        let (mut applied, mut failed, mut errors) = (Vec::new(), Vec::new(), Vec::new());
+        for (ready, verdict) in ready.into_iter().zip(verdicts) {
+            let (at, letter) = (ready.at, &letters[ready.at]);
+            match verdict {
+                Verdict::Applied { id } => applied.push((at, ending(letter, ready.entry), Outcome::Applied, id)),
+                verdict => match self.next_try(letter, verdict, company) {
+                    Ok(end) => ends[at] = Some(end),
+                    Err(error) => {
+                        failed.push((at, ending(letter, ready.entry)));
+                        errors.push(error);
+                    }
+                },
+            }
+        }
+        self.settle(applied, Some(&batch), false, ends).await?;
+        self.fail(failed, errors, ends).await
+    }
+
+    /// When a row that was not applied is tried again.
+    ///
+    /// # Errors
+    /// Why it is not.
+    fn next_try(&self, letter: &Letter, verdict: Verdict, company: usize) -> Result<LetterEnd, RowError> {
+        let half = Some((company / 2).max(1));
+        match verdict {
+            Verdict::Dead(error) | Verdict::Refresh(error) => Err(error),
+            Verdict::Again { error, counts } => {
+                // What failed as a whole says nothing against one of several.
+                let blamed = counts || company == 1;
+                let retry = &self.route.spec.retry;
+                let policy = retry.policy(error.class).unwrap_or(&retry.transient);
+                let spent = letter.failures + 1 >= policy.attempts_max.min(RETRY_ATTEMPTS_MAX);
+                if blamed && spent {
+                    return Err(error);
                 }
-                self.later(Some(format!("{}: {}", error.code, error.message)), true)
+                Ok(self.later(letter, Some(error.class), blamed, half.filter(|_| !counts)))
             }
-            Verdict::Suspect => RedriveOutcome::Later {
-                delay: self.grace,
-                failed: true,
-                error: answer.err().map(|error| error.to_string()),
-            },
-            Verdict::Return | Verdict::Missing | Verdict::Halve => {
-                self.later(answer.err().map(|error| error.to_string()), false)
+            Verdict::Parent(error) => {
+                if letter.failures + 1 >= RETRY_ATTEMPTS_MAX {
+                    return Err(error);
+                }
+                Ok(self.later(letter, Some(error.class), true, None))
             }
-        })
-    }
-
-    fn later(&self, error: Option<String>, failed: bool) -> RedriveOutcome {
-        let mut jitter = Jitter::new(self.loaded.id.0 ^ u64::from(self.failures));
-        let delay = jitter.backoff(&self.route.spec.retry.transient, self.failures + 1);
-        RedriveOutcome::Later { delay, failed, error }
-    }
-
-    /// Writes down how it ended: the settlement first, then the index; a crash between the two repeats the retry, which then finds
-    /// the target as it should be.
-    async fn settle(
-        &self,
-        outcome: Outcome,
-        applied: Option<(&OutBatch, Option<Arc<str>>, bool)>,
-    ) -> Result<RedriveOutcome, Stop> {
-        let spec = &self.route.spec;
-        let (batch, id, read_back) = match applied {
-            Some((batch, id, read_back)) => (Some(batch.id), id, read_back),
-            None => (None, None, false),
-        };
-        let settlement = Settlement {
-            route: spec.id.clone(),
-            stream: spec.stream.stream.clone(),
-            partition: spec.stream.partition,
-            batch,
-            at_ms: self.shared.now_ms(),
-            attempts: self.failures + 1,
-            read_back,
-            calls: self.spent.calls,
-            rows: vec![SettledRows {
-                outcome,
-                offsets: OffsetRange::pack([self.loaded.origin]),
-                target_ids: id.iter().map(|id| id.to_string()).collect(),
-                by: None,
-                code: Some(format!("dlq:{}", self.loaded.id)),
-            }],
-        };
-        self.shared.settler.order(vec![settlement], true).await.map_err(|_| Stop::Broken(settler_gone()))?;
-        let word = match outcome {
-            Outcome::Applied => "applied",
-            Outcome::Superseded => "superseded: newer records of the row carry all of its columns",
-            Outcome::Filtered => "filtered: the route leaves it out now",
-            Outcome::DeadLettered => "dead letter",
-        };
-        self.decide(DlqStatus::Resolved, word.to_owned(), |_| {}).await?;
-        Ok(RedriveOutcome::Settled(outcome))
-    }
-
-    async fn failed(&self, error: RowError) -> RedriveOutcome {
-        match open_again(&self.shared, self.loaded.id, error, self.failures + 1).await {
-            Ok(()) => RedriveOutcome::Failed,
-            Err(error) => match error.retry() {
-                Retry::After(delay) => RedriveOutcome::Later { delay, failed: false, error: Some(error.to_string()) },
-                Retry::AfterOperator | Retry::Never => RedriveOutcome::Broken(error),
-            },
+            Verdict::Suspect => Ok(LetterEnd::Later { delay: self.grace, failed: company == 1, company_max: half }),
+            Verdict::Halve => Ok(LetterEnd::Later { delay: Duration::ZERO, failed: false, company_max: half }),
+            Verdict::Return | Verdict::Missing | Verdict::Applied { .. } => Ok(self.later(letter, None, false, None)),
         }
     }
 
-    async fn decide(
+    fn later(&self, letter: &Letter, class: Option<ErrorClass>, failed: bool, company_max: Option<usize>) -> LetterEnd {
+        let retry = &self.route.spec.retry;
+        let policy = class.and_then(|class| retry.policy(class)).unwrap_or(&retry.transient);
+        let mut jitter = Jitter::new(letter.loaded.id.0 ^ u64::from(letter.failures));
+        LetterEnd::Later { delay: jitter.backoff(policy, letter.failures + 1), failed, company_max }
+    }
+
+    async fn settle(
         &self,
-        status: DlqStatus,
-        result: String,
-        change: impl FnOnce(&mut DlqEntry),
+        settled: impl IntoIterator<Item = (usize, Ending, Outcome, Option<Arc<str>>)>,
+        batch: Option<&OutBatch>,
+        read_back: bool,
+        ends: &mut Ends,
     ) -> Result<(), EngineError> {
-        decide(&self.shared, self.loaded.id, status, result, change).await
+        let (mut endings, mut places) = (Vec::new(), Vec::new());
+        for (at, ending, outcome, id) in settled {
+            places.push((at, outcome));
+            endings.push((ending, outcome, id));
+        }
+        let settles = Settles { batch: batch.map(|batch| batch.id), read_back, calls: self.spent.calls };
+        end_settled(&self.shared, &self.route, endings, settles).await?;
+        places.into_iter().for_each(|(at, outcome)| ends[at] = Some(LetterEnd::Settled(outcome)));
+        Ok(())
+    }
+
+    async fn fail(
+        &self,
+        failed: Vec<(usize, Ending)>,
+        errors: Vec<RowError>,
+        ends: &mut Ends,
+    ) -> Result<(), EngineError> {
+        let (places, endings): (Vec<usize>, Vec<Ending>) = failed.into_iter().unzip();
+        end_failed(&self.shared, endings, errors, &self.route.spec.secret).await?;
+        places.into_iter().for_each(|at| ends[at] = Some(LetterEnd::Over));
+        Ok(())
     }
 }
 
-/// Stores a decision and takes the command away, in one write.
-async fn decide(
-    shared: &Shared,
-    id: Offset,
-    status: DlqStatus,
-    result: String,
-    change: impl FnOnce(&mut DlqEntry),
-) -> Result<(), EngineError> {
-    let mut ops = vec![forget_command(id)];
-    if let Some((mut entry, _)) = load_entry(&*shared.state, id).await? {
-        entry.status = status;
-        entry.result = Some(result);
-        entry.sent_at_ms = None;
-        change(&mut entry);
-        ops.extend(put_entry(&entry));
-    }
-    Ok(shared.state.write(ops).await?)
-}
-
-/// The retry failed: it is a dead letter as before, with the newer reason.
-async fn open_again(shared: &Shared, id: Offset, error: RowError, attempts: u32) -> Result<(), EngineError> {
-    let result = format!("the retry failed: {}: {}", error.code, error.message);
-    decide(shared, id, DlqStatus::Open, result, |entry| {
-        entry.class = error.class;
-        entry.code = error.code;
-        entry.message = error.message;
-        entry.attempts += attempts;
-    })
-    .await
-}
-
-fn forget_command(id: Offset) -> StateOp {
-    StateOp::Delete { space: COMMAND_SPACE, key: format!("{COMMAND_PREFIX}{}", id_key(id)) }
+fn ending(letter: &Letter, entry: DlqEntry) -> Ending {
+    Ending { entry, record: Some(letter.loaded.record.clone()), attempts: letter.failures + 1 }
 }
 
 fn refused(refusal: RowRefusal) -> RowError {
     let fields = refusal.field.iter().map(|field| field.to_string()).collect();
     RowError { class: ErrorClass::Permanent, code: refusal.code.0.to_owned(), message: refusal.message, fields }
-}
-
-/// True when both rows are one row of the target.
-fn same_key(route: &Route, a: &MappedRow, b: &MappedRow) -> bool {
-    match (target_key(route, a), target_key(route, b)) {
-        (Some(a), Some(b)) => a == b,
-        _ => false,
-    }
-}
-
-fn target_key(route: &Route, row: &MappedRow) -> Option<Fingerprint> {
-    let text = match row.key.as_ref()? {
-        model::FieldValue::Text(text) => text.to_string(),
-        model::FieldValue::Number(number) => number.as_str().to_owned(),
-        model::FieldValue::Bool(flag) => flag.to_string(),
-    };
-    Some(route.keys.fingerprint_of_target(&text))
 }

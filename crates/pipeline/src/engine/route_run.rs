@@ -206,9 +206,24 @@ impl RouteRun {
         self.pause.streak = self.pause.streak.saturating_add(1);
         self.pause.until = self.pause.until.max(until);
         if reason.is_some() {
+            let reason = reason.map(|reason| self.sayable(reason));
             self.pause.reason.clone_from(&reason);
             self.status.last_error = reason;
         }
+    }
+
+    /// Shows what went wrong, without what may quote a secret value.
+    pub fn tell_error(&mut self, error: Option<String>) {
+        self.status.last_error = error.map(|error| self.sayable(error));
+    }
+
+    /// What may be shown of what the target said: of a route with secret columns only the code.
+    fn sayable(&self, error: String) -> String {
+        if self.route.spec.secret.is_empty() {
+            return error;
+        }
+        let code = error.split(':').next().unwrap_or_default();
+        format!("{code}: (not shown: the route has secret columns)")
     }
 
     /// Why nothing is sent, while that is so.

@@ -7,7 +7,7 @@ use super::group::{Copying, Group, GroupStart, Shared, task_failed};
 use super::leftovers::Leftovers;
 use super::permits::Permits;
 use super::reader::Reader;
-use super::redrives::Command;
+use super::redrives::{Command, InHand};
 use super::route::{Org, Route};
 use super::route_run::RouteRun;
 use super::status::{EngineStatus, RouteStatus};
@@ -146,8 +146,17 @@ impl Engine {
             stop: stop.clone(),
             state: parts.state.clone(),
         };
+        let in_hand = InHand::default();
         let groups = spec.relation_groups();
-        let shared = Arc::new(Shared { spec, carrier, settler, state: parts.state.clone(), status, copying });
+        let shared = Arc::new(Shared {
+            spec,
+            carrier,
+            settler,
+            state: parts.state.clone(),
+            status,
+            copying,
+            in_hand: in_hand.clone(),
+        });
         let mut beside = JoinSet::new();
         for org in orgs.values() {
             beside.spawn(keep_quota(org.clone(), parts.state.clone()));
@@ -174,7 +183,7 @@ impl Engine {
         let stop_wait_max = shared.spec.stop_wait_max;
         // The settler ends when nobody can order any more.
         drop(shared);
-        beside.spawn(watch_commands(parts.state.clone(), ways));
+        beside.spawn(watch_commands(parts.state.clone(), ways, in_hand));
         beside.spawn(retain(log, parts.clock.clone()));
         let mut writer = JoinSet::new();
         writer.spawn(writing);

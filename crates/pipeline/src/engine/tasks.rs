@@ -1,13 +1,12 @@
 //! What runs beside the groups: the quota's memory, the log's retention, operators' commands.
 
 use super::error::EngineError;
-use super::redrives::Command;
+use super::redrives::{Command, IN_HAND_MAX, InHand};
 use super::route::Org;
-use crate::dlq::{COMMAND_PREFIX, COMMAND_SPACE, load};
+use crate::dlq::{adopt_old, lowest_commands};
 use contract::{Clock, Log, StateStore};
 use hashbrown::HashMap;
-use model::{Offset, Partition, RouteId, StreamPartition};
-use std::collections::BTreeMap;
+use model::{Partition, RouteId, StreamPartition};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -18,7 +17,6 @@ const QUOTA_EVERY: Duration = Duration::from_secs(10);
 const RETAIN_EVERY: Duration = Duration::from_secs(30);
 /// Operators' commands are looked for this often: the store tells nobody.
 const COMMANDS_EVERY: Duration = Duration::from_millis(500);
-const COMMANDS_MAX: usize = 256;
 
 /// Stores an org's quota ledger when the governor wants it.
 pub(super) async fn keep_quota(org: Arc<Org>, state: Arc<dyn StateStore>) {
@@ -50,39 +48,35 @@ pub(super) async fn retain(log: Arc<dyn Log>, clock: Arc<dyn Clock>) {
 /// Where a route's commands go: its group, and its index there.
 pub(super) type CommandWays = HashMap<RouteId, (mpsc::UnboundedSender<Command>, usize)>;
 
-/// The commands that stand in the store and were handed on, with their values.
-type Given = BTreeMap<Offset, Vec<u8>>;
-
-/// Hands operators' commands to the groups, each once for as long as it stands in the store.
-pub(super) async fn watch_commands(state: Arc<dyn StateStore>, ways: CommandWays) {
-    let mut given = Given::new();
+/// Hands operators' commands to the groups. Each route's lowest ids go first, so that two of one key come back in their order; what a
+/// route has not in hand stays in the store.
+pub(super) async fn watch_commands(state: Arc<dyn StateStore>, ways: CommandWays, in_hand: InHand) {
+    let mut adopted = false;
     loop {
-        if let Err(error) = look_for_commands(&*state, &ways, &mut given).await {
+        if let Err(error) = look_for_commands(&*state, &ways, &in_hand, &mut adopted).await {
             tracing::warn!(code = %error.code(), %error, "commands cannot be read");
         }
         tokio::time::sleep(COMMANDS_EVERY).await;
     }
 }
 
-async fn look_for_commands(state: &dyn StateStore, ways: &CommandWays, given: &mut Given) -> Result<(), EngineError> {
-    let found = state.scan(COMMAND_SPACE, COMMAND_PREFIX, None, COMMANDS_MAX).await?;
-    let standing = found.into_iter().filter_map(|(key, value)| {
-        let id = key.strip_prefix(COMMAND_PREFIX)?.parse().ok()?;
-        Some((Offset(id), value))
-    });
-    let standing: Given = standing.collect();
-    let before = std::mem::replace(given, standing);
-    // Older dead letters first: two of one key come back in their order.
-    for (id, value) in given.iter() {
-        if before.get(id) == Some(value) {
-            continue;
-        }
-        let id = *id;
-        let Some((entry, _)) = load(state, id).await? else { continue };
-        match ways.get(&entry.route) {
-            // A group that has ended takes no commands; they stand until the next run.
-            Some((way, route)) => drop(way.send(Command { route: *route, id })),
-            None => tracing::warn!(route = %entry.route, dead_letter = %id, "no route of this name: its retry waits"),
+async fn look_for_commands(
+    state: &dyn StateStore,
+    ways: &CommandWays,
+    in_hand: &InHand,
+    adopted: &mut bool,
+) -> Result<(), EngineError> {
+    if !*adopted {
+        adopt_old(state).await?;
+        *adopted = true;
+    }
+    for (id, (way, route)) in ways {
+        // Those in hand stand in the store still, so as many as fit into a hand always show what is next.
+        for (letter, options) in lowest_commands(state, id, IN_HAND_MAX).await? {
+            if in_hand.take(id, letter) {
+                // A group that has ended takes no commands; they stand until the next run.
+                let _ended = way.send(Command { route: *route, id: letter, options });
+            }
         }
     }
     Ok(())

@@ -3,13 +3,17 @@
 use super::key_query::KeyQuery;
 use super::read::{durable, each};
 use super::report::{ProofError, ProofRoute};
+use crate::dlq::{Act, acts};
 use crate::settle::{BATCHES, DEAD_LETTERS, SETTLEMENTS};
-use contract::Log;
+use contract::{Log, StateError, StateStore};
 use model::{
     BatchId, BatchIntent, DeadLetter, Offset, OffsetRange, Op, Outcome, Position, Record, RouteId, Settlement,
     StreamId, StreamPartition, header,
 };
 use serde::{Deserialize, Serialize};
+
+/// Acts about one record that are shown: the newest.
+const ACTS_MAX: usize = 100;
 
 /// Records that were found for a key.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -46,6 +50,10 @@ pub struct TracedRoute {
     pub intents: Vec<TracedIntent>,
     pub settlements: Vec<TracedSettlement>,
     pub dead_letters: Vec<DeadLetter>,
+    /// The dead letters' ids, in the same order.
+    pub dead_letter_ids: Vec<Offset>,
+    /// What operators did about them, oldest first.
+    pub acts: Vec<Act>,
 }
 
 /// A batch that was about to carry the record.
@@ -132,6 +140,20 @@ impl Trace {
             })
     }
 
+    /// Adds what operators did about the key's dead letters.
+    ///
+    /// # Errors
+    /// As `StateStore::scan`.
+    pub async fn add_acts(&mut self, state: &dyn StateStore) -> Result<(), StateError> {
+        for traced in self.records.iter_mut().flat_map(|record| &mut record.routes) {
+            if !traced.dead_letter_ids.is_empty() {
+                let ids = traced.dead_letter_ids.clone();
+                traced.acts = acts(state, ACTS_MAX, |act| ids.iter().any(|id| act.concerns(*id))).await?;
+            }
+        }
+        Ok(())
+    }
+
     async fn add_intents(&mut self, log: &dyn Log) -> Result<(), ProofError> {
         let of = StreamPartition::first(BATCHES.into());
         each(log, &of, durable(log, &of)?, |_, record| {
@@ -175,13 +197,14 @@ impl Trace {
 
     async fn add_dead_letters(&mut self, log: &dyn Log) -> Result<(), ProofError> {
         let of = StreamPartition::first(DEAD_LETTERS.into());
-        each(log, &of, durable(log, &of)?, |_, record| {
+        each(log, &of, durable(log, &of)?, |offset, record| {
             let Some(letter) = record.header(DeadLetter::HEADER) else { return };
             let Ok(letter) = serde_json::from_slice::<DeadLetter>(letter) else { return };
             let range = [OffsetRange { from: letter.position.offset, to: letter.position.offset.plus(1) }];
             let place = (&letter.stream, letter.position.partition);
             for (_, traced) in self.inside(&letter.route, place, &range) {
                 traced.dead_letters.push(letter.clone());
+                traced.dead_letter_ids.push(offset);
             }
         })
         .await
@@ -221,6 +244,8 @@ fn traced(stream: &StreamPartition, offset: Offset, record: &Record<'_>, routes:
         intents: Vec::new(),
         settlements: Vec::new(),
         dead_letters: Vec::new(),
+        dead_letter_ids: Vec::new(),
+        acts: Vec::new(),
     };
     TracedRecord {
         stream: stream.stream.clone(),

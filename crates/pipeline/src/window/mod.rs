@@ -122,6 +122,26 @@ impl Window {
     /// # Panics
     /// When an offset goes back or a route is unknown: a broken promise of the caller.
     pub fn push(&mut self, entry: &Entry<'_>) -> Result<EntryId, PushError> {
+        let tail = self.queues[self.queue_index(entry.route, entry.lane)].tail();
+        if let Some(chunk) = tail.map(|index| &self.chunks[index as usize])
+            && chunk.len > 0
+            && chunk.columns.is_some()
+        {
+            let last = chunk.last_offset();
+            assert!(entry.offset.0 > last, "offset {} is pushed again for a route that has {last}", entry.offset);
+        }
+        self.push_behind(entry)
+    }
+
+    /// Adds an entry that is no record of the log at its offset, but stands behind everything that was read: several of one route
+    /// may have one offset. Otherwise as `push`.
+    ///
+    /// # Errors
+    /// As `push`.
+    ///
+    /// # Panics
+    /// As `push`.
+    pub fn push_behind(&mut self, entry: &Entry<'_>) -> Result<EntryId, PushError> {
         let offset = entry.offset.0;
         assert!(offset >= self.cursor, "offset {offset} is pushed behind the cursor {}", self.cursor);
         self.collect_keys(entry);
@@ -409,7 +429,7 @@ impl Window {
         let index = match tail {
             Some(index) if self.chunks[index].takes(offset, words) => {
                 let last = self.chunks[index].last_offset();
-                assert!(offset > last, "offset {offset} is pushed again for a route that has {last}");
+                assert!(offset >= last, "offset {offset} is pushed behind {last} of its route");
                 index
             }
             _ => self.open_chunk(queue, offset),

@@ -93,6 +93,15 @@ impl Disk {
         records.map(|record| serde_json::from_slice(record.value.unwrap()).unwrap()).collect()
     }
 
+    /// The dead letters' headers of a stream, as text.
+    pub fn texts(&self, stream: &str) -> Vec<String> {
+        let streams = self.streams.lock();
+        let stored = &streams[&StreamPartition::first(stream.into())];
+        let records = stored.batches.iter().flat_map(|batch| &batch.records);
+        let header = |record: model::Record<'_>| record.header(model::DeadLetter::HEADER).map(<[u8]>::to_vec);
+        records.filter_map(header).map(|json| String::from_utf8(json).unwrap()).collect()
+    }
+
     pub fn count(&self, stream: &str) -> u64 {
         self.streams.lock()[&StreamPartition::first(stream.into())].accepted().0
     }

@@ -37,6 +37,8 @@ pub enum Fault {
     LoseAnswer,
     /// These rows (by key) fail with a class and code; the others are applied.
     Rows(Vec<(String, ErrorClass, &'static str)>),
+    /// Every row fails with this class, code and message.
+    Quote(ErrorClass, &'static str, String),
     /// Applied, but only after this time.
     Late(Duration),
 }
@@ -352,6 +354,10 @@ impl Sink for TargetSink {
             Some(Fault::Late(delay)) => {
                 tokio::time::sleep(*delay).await;
                 Ok(AppliedBatch { rows: apply_all(), spent: Spend::calls(1) })
+            }
+            Some(Fault::Quote(class, code, message)) => {
+                let error = RowError { class: *class, code: (*code).into(), message: message.clone(), fields: vec![] };
+                Ok(AppliedBatch { rows: vec![RowResult::Failed(error); batch.rows.len()], spent: Spend::calls(1) })
             }
             Some(Fault::Rows(_)) => {
                 let results = batch.rows.iter().map(|row| target.answer(batch, row, &fault));
