@@ -1,6 +1,7 @@
 //! What a batch costs in API calls, before it is sent.
 
-use contract::OutOp;
+use contract::{OutOp, Spend};
+use model::Api;
 
 /// API calls of one batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,17 +32,25 @@ pub fn batch_cost(op: OutOp, rows: usize, key_bytes: Option<usize>) -> BatchCost
     }
 }
 
-/// Tells the most calls of a job of `rows` rows: an update or delete looks its record ids up first.
-pub(crate) fn bulk_calls(op: OutOp, rows: usize) -> u32 {
-    if rows == 0 {
-        return 0;
-    }
-    let lookups = match op {
-        OutOp::Upsert | OutOp::Create => 0,
+/// Tells the most that a batch of `rows` rows costs by a way.
+pub(crate) fn most(api: Api, op: OutOp, rows: usize) -> Spend {
+    let looked_up = match op {
         // A description, too.
-        OutOp::Update | OutOp::Delete => 1 + lookups(rows, KEY_BYTES_TYPICAL),
+        OutOp::Update | OutOp::Delete if rows > 0 => 1 + lookups(rows, KEY_BYTES_TYPICAL),
+        _ => 0,
     };
-    crate::bulk::CALLS_MAX + lookups
+    let calls = |rows_max: usize| rows.div_ceil(rows_max) as u32 + looked_up;
+    match api {
+        Api::Collections => Spend::calls(batch_cost(op, rows, None).calls_max),
+        Api::Graph => Spend::calls(calls(crate::graph::GRAPHS_MAX)),
+        Api::Rest => Spend::calls(calls(1)),
+        Api::Event => Spend { calls: calls(crate::write::ROWS_MAX), bulk_batches: 0, events: rows as u32 },
+        Api::PubSub => Spend { calls: 0, bulk_batches: 0, events: rows as u32 },
+        Api::Bulk => {
+            let calls = if rows > 0 { crate::bulk::CALLS_MAX + looked_up } else { 0 };
+            Spend { calls, bulk_batches: crate::bulk::batches_of(rows), events: 0 }
+        }
+    }
 }
 
 fn lookups(rows: usize, key_bytes: usize) -> u32 {

@@ -49,6 +49,10 @@ pub(crate) const JOB_GONE: &str = "PS4114";
 pub(crate) const ROW_UNPROCESSED: &str = "PS4115";
 /// A row that has no result, or several.
 pub(crate) const ROW_UNANSWERED: &str = "PS4116";
+/// More rows, objects or operations belong together than a graph takes.
+pub(crate) const TOO_MUCH_TOGETHER: &str = "PS4117";
+/// A row that no graph can carry.
+pub(crate) const NOT_IN_A_GRAPH: &str = "PS4118";
 
 /// A sentence of the target longer than this is cut: it goes into logs, dead letters and tables.
 const MESSAGE_BYTES_MAX: usize = 1024;

@@ -3,6 +3,7 @@
 //! ```text
 //!              write/ (Collections body, answers) ─┐
 //!              bulk/ (files, jobs, results) ───────┤
+//!              graph/ (graphs, single records) ────┤
 //!   SalesforceSink ── read/ (SOQL, ids, compare) ──┼─ transport ── session ── the org
 //!              describe ───────────────────────────┘      └─ errors/ (one table), readings
 //! ```
@@ -23,6 +24,7 @@ mod cost;
 mod describe;
 mod errors;
 mod faults;
+mod graph;
 mod read;
 mod readings;
 mod secret;

@@ -2,12 +2,11 @@
 
 use crate::bulk::{self, Bulk};
 use crate::config::{ConfigError, DatetimePrecision, SalesforceConfig};
-use crate::cost::{batch_cost, bulk_calls};
 use crate::describe::{Descriptions, is_api_name};
 use crate::faults::{self, fault};
 use crate::read::{self, IdCache, Target};
 use crate::transport::{Call, Transport};
-use crate::{readings, write};
+use crate::{cost, graph, readings, write};
 use async_trait::async_trait;
 use contract::{
     Adopted, AdoptedRow, AllocationReading, AppliedBatch, Clock, JobHost, ObjectSchema, OutBatch, OutOp, OutRow,
@@ -23,7 +22,7 @@ use std::sync::Arc;
 /// split.
 const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// A Salesforce org as a sink, by sObject Collections.
+/// A Salesforce org as a sink, by every API that takes rows.
 ///
 /// **Batches that fail whole.** When the org refuses a call as it stands (`JSON_PARSER_ERROR`, `MALFORMED_…`,
 /// `EXCEEDED_MAX_SIZE_REQUEST`, HTTP 400, 413, 414), the error's class is `Permanent`: nothing was applied, and the
@@ -79,7 +78,12 @@ impl SalesforceSink {
         findings
     }
 
-    async fn create_or_upsert(&self, batch: &OutBatch, spent: &mut u32) -> Result<Vec<RowResult>, SinkError> {
+    pub(crate) async fn create_or_upsert(
+        &self,
+        batch: &OutBatch,
+        all_or_none: bool,
+        spent: &mut u32,
+    ) -> Result<Vec<RowResult>, SinkError> {
         let upsert = batch.op == OutOp::Upsert;
         let place = format!("{} {}", if upsert { "upsert" } else { "create" }, batch.object);
         let base = &self.transport.data_path;
@@ -97,7 +101,7 @@ impl SalesforceSink {
             (None, true) => return Err(write::impossible(&place, "an upsert needs an external id field")),
             (_, false) => (Method::POST, format!("{base}/composite/sobjects")),
         };
-        let body = Some(write::create_or_upsert_body(batch));
+        let body = Some(write::create_or_upsert_body(batch, all_or_none));
         let call = Call::write(method, path, body, &place);
         let answer = self.transport.call(&call, spent).await.map_err(no_such_place)?;
         let mut results = write::read_answers(&answer.body, batch.rows.len(), !upsert, &place)?;
@@ -147,9 +151,14 @@ impl SalesforceSink {
         if !is_api_name(batch.object.as_str()) {
             return Err(write::impossible("apply", format!("{:?} is no object's API name", batch.object.as_str())));
         }
-        match batch.op {
-            OutOp::Upsert | OutOp::Create => self.create_or_upsert(batch, spent).await,
-            OutOp::Update | OutOp::Delete => self.by_lookup(batch, spent).await,
+        match (batch.api, batch.op) {
+            (Api::Graph, _) => self.as_graphs(named(batch)?, spent).await,
+            (Api::Rest, _) => self.one_by_one(named(batch)?, spent).await,
+            (Api::Bulk, _) => Err(write::impossible("apply", "a job is applied with a host")),
+            (Api::Event, OutOp::Create) => self.create_or_upsert(batch, false, spent).await,
+            (Api::Event | Api::PubSub, _) => Err(write::impossible("publish", "an event can only be created")),
+            (Api::Collections, OutOp::Upsert | OutOp::Create) => self.create_or_upsert(batch, false, spent).await,
+            (Api::Collections, OutOp::Update | OutOp::Delete) => self.by_lookup(batch, spent).await,
         }
     }
 
@@ -273,38 +282,60 @@ impl Sink for SalesforceSink {
     }
 
     fn limits(&self, api: Api) -> Option<SinkLimits> {
+        let rows = |rows_max| Some(SinkLimits { rows_max, ..self.limits });
         match api {
-            Api::Collections => Some(self.limits),
+            Api::Collections | Api::Event => Some(self.limits),
+            Api::Graph => rows(graph::NODES_MAX),
+            Api::Rest => rows(1),
             Api::Bulk => Some(SinkLimits {
                 rows_max: self.bulk.settings.rows_max,
                 // Quotes may double a text in the file.
                 bytes_max: self.bulk.settings.file_bytes_max / 2,
                 in_flight_max: self.bulk.settings.jobs_max,
             }),
-            _ => None,
+            Api::PubSub => None,
         }
     }
 
     fn cost(&self, api: Api, op: OutOp, rows: usize) -> Spend {
-        let calls = batch_cost(op, rows, None).calls_max;
-        match api {
-            Api::Bulk => Spend { calls: bulk_calls(op, rows), bulk_batches: bulk::batches_of(rows), events: 0 },
-            _ => Spend::calls(calls),
-        }
+        cost::most(api, op, rows)
     }
 
     fn carries(&self, api: Api, row: &OutRow) -> bool {
         match api {
             Api::Bulk => bulk::carries(row),
-            _ => true,
+            Api::Graph => graph::carries(row),
+            // A URL's reader takes these for "here" and "one up", however they are written.
+            Api::Rest => row.key.as_ref().is_none_or(|key| !matches!(&*read::value_text(key), "." | "..")),
+            Api::Collections | Api::Event | Api::PubSub => true,
         }
     }
 
     async fn apply(&self, batch: &OutBatch) -> Result<AppliedBatch, SinkError> {
-        assert_sound(batch, write::ROWS_MAX);
+        assert_sound(batch, self.limits(batch.api).map_or(write::ROWS_MAX, |limits| limits.rows_max));
         let mut calls = 0;
         let applied = self.applied(batch, &mut calls).await;
-        self.answered(applied, Spend::calls(calls), batch.rows.len())
+        let events =
+            if matches!(batch.api, Api::Event | Api::PubSub) { published(&applied, batch.rows.len()) } else { 0 };
+        self.answered(applied, Spend { calls, bulk_batches: 0, events }, batch.rows.len())
+    }
+
+    async fn apply_together(&self, parts: &[OutBatch]) -> Result<Vec<AppliedBatch>, SinkError> {
+        assert!(!parts.is_empty() && parts.iter().all(|part| !part.rows.is_empty()), "no part is empty");
+        let mut calls = 0;
+        let applied = match parts.iter().try_for_each(|part| named(part).map(|_| ())) {
+            Ok(()) => self.together(parts, &mut calls).await,
+            Err(error) => Err(error),
+        };
+        let mut spent = Spend::calls(calls);
+        let answered = |rows: Vec<RowResult>| {
+            let count = rows.len();
+            self.answered(Ok(rows), std::mem::take(&mut spent), count)
+        };
+        match applied {
+            Ok(parts) => parts.into_iter().map(answered).collect(),
+            Err(error) => Err(SinkError { spent, ..error }),
+        }
     }
 
     async fn apply_job(&self, batch: OutBatch, host: &dyn JobHost) -> Result<AppliedBatch, SinkError> {
@@ -370,8 +401,27 @@ impl std::fmt::Debug for SalesforceSink {
     }
 }
 
+/// Checks that object and external id field can stand in a path as they are.
+fn named(batch: &OutBatch) -> Result<&OutBatch, SinkError> {
+    let names = [Some(batch.object.as_str()), batch.external_id.as_deref()];
+    match names.into_iter().flatten().find(|name| !is_api_name(name)) {
+        None => Ok(batch),
+        Some(name) => Err(write::impossible("apply", format!("{name:?} is no API name"))),
+    }
+}
+
+/// Events that count against the org's allocation: those that were taken, and those that may have been.
+fn published(applied: &Result<Vec<RowResult>, SinkError>, rows: usize) -> u32 {
+    let count = match applied {
+        Ok(rows) => rows.iter().filter(|row| matches!(row, RowResult::Applied { .. })).count(),
+        Err(error) if error.class == ErrorClass::Unknown => rows,
+        Err(_) => 0,
+    };
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
 /// An object or external id field that is gone is no row's fault: the route stops, and its rows stay until somebody acts.
-fn no_such_place(error: SinkError) -> SinkError {
+pub(crate) fn no_such_place(error: SinkError) -> SinkError {
     match error.target_code.as_deref() {
         Some("NOT_FOUND" | "INVALID_EXTERNAL_ID_FIELD_NAME") => {
             SinkError { class: ErrorClass::Auth, code: model::ErrorCode(faults::NO_OBJECT), ..error }
@@ -393,7 +443,7 @@ fn to_split(error: SinkError, rows: usize) -> SinkError {
 
 /// An upsert that lost a race: somebody inserted the same external id between the org's look and its insert. Sent again it
 /// is an update. (A record in the recycle bin keeps its value too; then the attempts end in a dead letter.)
-fn retry_lost_race(result: &mut RowResult, external_id: Option<&str>) {
+pub(crate) fn retry_lost_race(result: &mut RowResult, external_id: Option<&str>) {
     if let (RowResult::Failed(error), Some(field)) = (result, external_id)
         && error.code == "DUPLICATE_VALUE"
         && (error.message.contains(&format!("duplicate value found: {field} duplicates"))

@@ -123,7 +123,7 @@ impl SalesforceSink {
                 Found::One { id, .. } if taken.insert(Arc::clone(&id)) => sent.push((row, Some(id))),
                 // Two keys that the org takes for one: results by record id could not tell the rows apart.
                 Found::One { .. } => {}
-                other => slots[row] = Some(write::without_a_call(&target, batch.op, &other)),
+                other => slots[row] = Some(write::without_a_call(&batch.object, &target.field.name, batch.op, &other)),
             }
         }
         Ok(sent)

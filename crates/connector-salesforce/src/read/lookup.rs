@@ -65,11 +65,6 @@ impl Target<'_> {
         Some(soql::encoded(&literal))
     }
 
-    /// A sentence about a row of this object, without the key (it is data).
-    pub fn sentence(&self, what: &str) -> String {
-        format!("{} {what} ({})", self.object, self.field.name)
-    }
-
     /// Forgets a row's cached id.
     pub fn drop_id(&self, batch: &OutBatch, row: usize) {
         if let Some(key) = batch.rows[row].key.as_ref().and_then(|key| self.canonical_key(key)) {

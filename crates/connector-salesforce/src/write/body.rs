@@ -6,40 +6,112 @@
 //! clears the lookup field itself, since `"Parent__r": null` is ignored.
 
 use bytes::Bytes;
-use contract::{OutBatch, OutColumn};
+use contract::{OutBatch, OutColumn, OutRow};
 use model::{Cell, FieldValue};
 
 /// Bytes of a row when nothing better is known.
 const ROW_BYTES_TYPICAL: usize = 256;
 
 /// Writes rows for create or upsert; the external id goes into the record.
-pub(crate) fn create_or_upsert_body(batch: &OutBatch) -> Bytes {
-    let mut writer = Writer::new(batch);
-    let key_prefix = batch.external_id.as_deref().map(prefix);
+pub(crate) fn create_or_upsert_body(batch: &OutBatch, all_or_none: bool) -> Bytes {
+    let mut writer = Writer::new(batch, all_or_none);
     for row in &batch.rows {
         writer.open_record();
-        if let (Some(prefix), Some(key)) = (&key_prefix, &row.key) {
-            writer.out.extend_from_slice(prefix);
-            value(&mut writer.out, key);
-        }
-        writer.cells(&row.cells);
-        writer.close_record(row);
+        writer.fields.key(&mut writer.out, row);
+        writer.fields.cells(&mut writer.out, row, |_| None);
+        writer.out.push(b'}');
     }
     writer.finish()
 }
 
 /// Writes the rows at `rows` for update, each with its record id.
 pub(crate) fn update_body(batch: &OutBatch, rows: &[(usize, &str)]) -> Bytes {
-    let mut writer = Writer::new(batch);
+    let mut writer = Writer::new(batch, false);
     for (row, id) in rows {
         let row = &batch.rows[*row];
         writer.open_record();
         writer.out.extend_from_slice(b",\"id\":");
         text(&mut writer.out, id);
-        writer.cells(&row.cells);
-        writer.close_record(row);
+        writer.fields.cells(&mut writer.out, row, |_| None);
+        writer.out.push(b'}');
     }
     writer.finish()
+}
+
+/// Writes the fields of records, for calls that name object and record in their path.
+pub(crate) struct Fields {
+    key: Option<Vec<u8>>,
+    columns: Vec<ColumnBytes>,
+    /// Where the position is written to, when it is no column of the batch already.
+    position: Option<Vec<u8>>,
+}
+
+impl Fields {
+    /// Prepares the names of a batch's fields.
+    pub fn new(batch: &OutBatch) -> Self {
+        let position = batch.position_field.as_deref();
+        let position = position.filter(|name| !batch.columns.iter().any(|c| c.field.eq_ignore_ascii_case(name)));
+        Self {
+            key: batch.external_id.as_deref().map(prefix),
+            columns: batch.columns.iter().map(column).collect(),
+            position: position.map(prefix),
+        }
+    }
+
+    /// Writes a record as an object of its own. `parent` gives what a lookup is set to in place of the parent's external id,
+    /// by the column's place.
+    pub fn record(&self, row: &OutRow, with_key: bool, parent: impl Fn(usize) -> Option<String>) -> Vec<u8> {
+        let mut out = Vec::with_capacity(ROW_BYTES_TYPICAL);
+        if with_key {
+            self.key(&mut out, row);
+        }
+        self.cells(&mut out, row, parent);
+        match out.first_mut() {
+            // Each field begins with a comma, as in a record that begins with its attributes.
+            Some(comma) => *comma = b'{',
+            None => out.push(b'{'),
+        }
+        out.push(b'}');
+        out
+    }
+
+    fn key(&self, out: &mut Vec<u8>, row: &OutRow) {
+        if let (Some(prefix), Some(key)) = (&self.key, &row.key) {
+            out.extend_from_slice(prefix);
+            value(out, key);
+        }
+    }
+
+    fn cells(&self, out: &mut Vec<u8>, row: &OutRow, parent: impl Fn(usize) -> Option<String>) {
+        for (at, (column, cell)) in self.columns.iter().zip(&row.cells).enumerate() {
+            match (cell, column) {
+                (Cell::Unchanged, _) => {}
+                (Cell::Null, ColumnBytes::Plain(field) | ColumnBytes::Reference { field, .. }) => {
+                    out.extend_from_slice(field);
+                    out.extend_from_slice(b"null");
+                }
+                (Cell::Value(cell), ColumnBytes::Plain(field)) => {
+                    out.extend_from_slice(field);
+                    value(out, cell);
+                }
+                (Cell::Value(cell), ColumnBytes::Reference { open, field }) => match parent(at) {
+                    Some(parent) => {
+                        out.extend_from_slice(field);
+                        text(out, &parent);
+                    }
+                    None => {
+                        out.extend_from_slice(open);
+                        value(out, cell);
+                        out.push(b'}');
+                    }
+                },
+            }
+        }
+        if let Some(prefix) = &self.position {
+            out.extend_from_slice(prefix);
+            text(out, &row.position.to_string());
+        }
+    }
 }
 
 /// The fixed bytes of a column.
@@ -54,28 +126,18 @@ struct Writer {
     out: Vec<u8>,
     /// `{"attributes":{"type":"X"}`
     head: Vec<u8>,
-    columns: Vec<ColumnBytes>,
-    /// Where the position is written to, when it is no column of the batch already.
-    position: Option<Vec<u8>>,
+    fields: Fields,
     first: bool,
 }
 
 impl Writer {
-    fn new(batch: &OutBatch) -> Self {
+    fn new(batch: &OutBatch, all_or_none: bool) -> Self {
         let mut head = b"{\"attributes\":{\"type\":".to_vec();
         text(&mut head, batch.object.as_str());
         head.push(b'}');
-        let position = batch.position_field.as_deref();
-        let position = position.filter(|name| !batch.columns.iter().any(|c| c.field.eq_ignore_ascii_case(name)));
         let mut out = Vec::with_capacity(64 + batch.rows.len() * (head.len() + ROW_BYTES_TYPICAL));
-        out.extend_from_slice(b"{\"allOrNone\":false,\"records\":[");
-        Self {
-            out,
-            head,
-            columns: batch.columns.iter().map(column).collect(),
-            position: position.map(prefix),
-            first: true,
-        }
+        out.extend_from_slice(format!("{{\"allOrNone\":{all_or_none},\"records\":[").as_bytes());
+        Self { out, head, fields: Fields::new(batch), first: true }
     }
 
     fn open_record(&mut self) {
@@ -83,35 +145,6 @@ impl Writer {
             self.out.push(b',');
         }
         self.out.extend_from_slice(&self.head);
-    }
-
-    fn cells(&mut self, cells: &[Cell]) {
-        for (column, cell) in self.columns.iter().zip(cells) {
-            match (cell, column) {
-                (Cell::Unchanged, _) => {}
-                (Cell::Null, ColumnBytes::Plain(field) | ColumnBytes::Reference { field, .. }) => {
-                    self.out.extend_from_slice(field);
-                    self.out.extend_from_slice(b"null");
-                }
-                (Cell::Value(cell), ColumnBytes::Plain(field)) => {
-                    self.out.extend_from_slice(field);
-                    value(&mut self.out, cell);
-                }
-                (Cell::Value(cell), ColumnBytes::Reference { open, .. }) => {
-                    self.out.extend_from_slice(open);
-                    value(&mut self.out, cell);
-                    self.out.push(b'}');
-                }
-            }
-        }
-    }
-
-    fn close_record(&mut self, row: &contract::OutRow) {
-        if let Some(prefix) = &self.position {
-            self.out.extend_from_slice(prefix);
-            text(&mut self.out, &row.position.to_string());
-        }
-        self.out.push(b'}');
     }
 
     fn finish(mut self) -> Bytes {
@@ -158,7 +191,7 @@ fn value(out: &mut Vec<u8>, value: &FieldValue) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use contract::{ColumnReference, OutOp, OutRow};
+    use contract::{ColumnReference, OutOp};
     use model::{BatchId, Lane, Offset, Partition, Position};
     use proptest::prelude::*;
     use serde_json::{Value, json};
@@ -207,7 +240,7 @@ mod tests {
             row("a", vec![Cell::Unchanged, Cell::Null, value_of("p")]),
             row("b\"", vec![Cell::Null, value_of("x"), Cell::Unchanged]),
         ]);
-        let body: Value = serde_json::from_slice(&create_or_upsert_body(&batch)).unwrap();
+        let body: Value = serde_json::from_slice(&create_or_upsert_body(&batch, false)).unwrap();
         assert_eq!(
             body,
             json!({"allOrNone": false, "records": [
@@ -222,11 +255,25 @@ mod tests {
     fn position_is_written_once_whether_it_is_a_column_or_not() {
         let mut with = batch(vec![row("a", vec![value_of("s"), Cell::Unchanged, Cell::Unchanged])]);
         with.position_field = Some("Position__c".into());
-        let body = String::from_utf8(create_or_upsert_body(&with).to_vec()).unwrap();
+        let body = String::from_utf8(create_or_upsert_body(&with, false).to_vec()).unwrap();
         assert!(body.contains(r#","Position__c":"0:7"}"#), "{body}");
         with.position_field = Some("subject".into());
-        let body = String::from_utf8(create_or_upsert_body(&with).to_vec()).unwrap();
+        let body = String::from_utf8(create_or_upsert_body(&with, false).to_vec()).unwrap();
         assert!(!body.contains("0:7"), "{body}");
+    }
+
+    #[test]
+    fn a_record_of_its_own_has_no_attributes_and_takes_ids_of_parents() {
+        let batch = batch(vec![row("a", vec![Cell::Unchanged, value_of("p"), Cell::Null])]);
+        let fields = Fields::new(&batch);
+        let json = |with_key, parent: Option<&str>| -> Value {
+            let parent = parent.map(str::to_owned);
+            serde_json::from_slice(&fields.record(&batch.rows[0], with_key, |_| parent.clone())).unwrap()
+        };
+        assert_eq!(json(false, None), json!({"Account": {"Code__c": "p"}, "WhatId": null}));
+        assert_eq!(json(true, Some("@{n0.id}")), json!({"Key__c": "a", "AccountId": "@{n0.id}", "WhatId": null}));
+        let nothing = row("a", vec![Cell::Unchanged, Cell::Unchanged, Cell::Unchanged]);
+        assert_eq!(fields.record(&nothing, false, |_| None), b"{}");
     }
 
     proptest! {
@@ -241,7 +288,7 @@ mod tests {
                 Cell::Value(FieldValue::Number(number.into())),
                 Cell::Value(FieldValue::Number(fraction.clone())),
             ])];
-            let bytes = create_or_upsert_body(&batch);
+            let bytes = create_or_upsert_body(&batch, false);
             let body: Value = serde_json::from_slice(&bytes).unwrap();
             let record = &body["records"][0];
             prop_assert_eq!(record["A"].as_str(), Some(text.as_str()));

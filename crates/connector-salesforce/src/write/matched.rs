@@ -5,6 +5,7 @@ use crate::read::{Found, Target};
 use crate::transport::Call;
 use contract::{OutBatch, OutOp, RowError, RowResult, SinkError};
 use http::Method;
+use model::ObjectName;
 
 /// A row's answer in the making.
 type Slot = Option<RowResult>;
@@ -52,7 +53,7 @@ async fn send(
     for (row, found) in rows.iter().zip(found) {
         match found {
             Found::One { id, cached } => sent.push((*row, id, *cached)),
-            other => slots[*row] = Some(without_a_call(target, batch.op, other)),
+            other => slots[*row] = Some(without_a_call(target.object, &target.field.name, batch.op, other)),
         }
     }
     if sent.is_empty() {
@@ -97,15 +98,14 @@ fn call<'a>(target: &Target<'_>, batch: &OutBatch, sent: &[(usize, &str, bool)],
     Call::write(method, path, body, place)
 }
 
-/// The answer of a row that leads to no single record.
-pub(crate) fn without_a_call(target: &Target<'_>, op: OutOp, found: &Found) -> RowResult {
+/// The answer of a row whose key leads to no single record of the object; never with the key, which is data.
+pub(crate) fn without_a_call(object: &ObjectName, field: &str, op: OutOp, found: &Found) -> RowResult {
+    let sentence = |what: &str| format!("{object} {what} ({field})");
     match found {
         Found::Absent if op == OutOp::Delete => RowResult::Applied { id: None, created: false },
-        Found::Many => refused("DUPLICATE_EXTERNAL_ID", target.sentence("holds several records for this key")),
-        Found::NoKey => {
-            refused("MISSING_ARGUMENT", target.sentence("cannot be matched: the key is empty or no such value"))
-        }
-        Found::Absent | Found::One { .. } => refused("NOT_FOUND", target.sentence("holds no record for this key")),
+        Found::Many => refused("DUPLICATE_EXTERNAL_ID", sentence("holds several records for this key")),
+        Found::NoKey => refused("MISSING_ARGUMENT", sentence("cannot be matched: the key is empty or no such value")),
+        Found::Absent | Found::One { .. } => refused("NOT_FOUND", sentence("holds no record for this key")),
     }
 }
 

@@ -5,7 +5,7 @@ mod body;
 mod matched;
 
 pub(crate) use answers::read_answers;
-pub(crate) use body::{create_or_upsert_body, update_body};
+pub(crate) use body::{Fields, create_or_upsert_body, update_body};
 pub(crate) use matched::{update_or_delete, without_a_call};
 
 use crate::faults::{self, fault};
