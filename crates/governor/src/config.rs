@@ -1,10 +1,9 @@
 //! What a governor is told at the start.
 
+use crate::allocation::{AllocationSpec, LevelSpec};
 use model::Lane;
 use std::sync::Arc;
 use std::time::Duration;
-
-const HOUR: Duration = Duration::from_secs(3600);
 
 /// A part of a whole in thousandths, 0 to 1000.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,33 +21,14 @@ impl Permille {
     }
 }
 
-/// An allocation of the org, as a row of the governor's table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AllocationSpec {
-    /// In the org's spelling: `DailyApiRequests`.
-    pub name: Arc<str>,
-    /// The rolling span that the allocation counts in.
-    pub span: Duration,
-    /// How finely spending is forgotten; divides the span.
-    pub bucket: Duration,
-    /// Taken as the maximum until the org has told its own.
-    pub assumed_max: u64,
-}
-
-impl AllocationSpec {
-    /// API requests in rolling 24 hours. Before the org has told its maximum, the smallest edition's 15,000 is assumed
-    /// (reference, section 7).
-    pub fn daily_api_requests() -> Self {
-        Self { name: "DailyApiRequests".into(), span: 24 * HOUR, bucket: HOUR / 4, assumed_max: 15_000 }
-    }
-}
-
 /// What a governor is told at the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GovernorConfig {
-    /// The rows; the first one is what `request` counts calls in.
+    /// The rows that count in a rolling span.
     pub allocations: Vec<AllocationSpec>,
-    /// The pipeline's part of every allocation.
+    /// The rows that are levels.
+    pub levels: Vec<LevelSpec>,
+    /// The pipeline's part of every allocation that names no share of its own.
     pub share: Permille,
     /// The lanes' reserved parts of the pipeline's share, by lane; at most 1000 in all.
     pub reserved: [Permille; 3],
@@ -56,26 +36,27 @@ pub struct GovernorConfig {
     pub kept_when_idle: Permille,
     /// A lane that has asked for nothing, and has nothing in flight, for this long lends its reserved part.
     pub idle_after: Duration,
-    /// Calls in flight at once.
+    /// Calls in flight at once, those of background work aside.
     pub in_flight_max: usize,
     /// Of these, how many only critical calls may use.
     pub in_flight_critical: usize,
-    /// Calls that take `long_call` or more, at once, in the whole org.
+    /// Calls that take `long_call` or more, at once, in the whole org; processes that share the ledger divide them.
     pub long_calls_max: usize,
     /// From when on a call counts as long.
     pub long_call: Duration,
     /// How much of the budget may be spent at once before pacing spreads the rest over the span.
     pub burst: Permille,
-    /// Calls that a snapshot counts as spent ahead of time. While it is above 0 no more than this many calls are granted after
-    /// a snapshot until the next one, so that a crash never forgets a call; each crash then wastes up to this many. At 0
-    /// a crash forgets what was spent since the last snapshot.
+    /// How much a stored entry of the ledger reserves ahead of time, of each allocation (`Lease`): at least this where
+    /// the allocation is large enough, more at a high rate. A crash wastes up to so much. At 0 nothing need be stored
+    /// before a grant: a crash then forgets what was spent since the last entry, and processes do not see each other.
     pub ahead: u64,
 }
 
 impl Default for GovernorConfig {
     fn default() -> Self {
         Self {
-            allocations: vec![AllocationSpec::daily_api_requests()],
+            allocations: AllocationSpec::all(),
+            levels: LevelSpec::all(),
             share: Permille::percent(50),
             reserved: [Permille::percent(20), Permille::percent(50), Permille::percent(30)],
             kept_when_idle: Permille::percent(25),
@@ -125,9 +106,10 @@ impl GovernorConfig {
         if permille > 1000 {
             return Err(ConfigError::OverReserved { permille });
         }
+        let no_share = |row: &AllocationSpec| row.share.unwrap_or(self.share).0 == 0;
         let nothing = [
             (self.allocations.is_empty(), "the list of allocations"),
-            (self.share.0 == 0, "the share"),
+            (self.allocations.iter().any(no_share), "the share"),
             (self.in_flight_max == 0, "the number of calls in flight"),
             (self.in_flight_max <= self.in_flight_critical, "the number of calls in flight besides critical ones"),
         ];

@@ -1,7 +1,9 @@
 //! What is asked of a governor and what it answers.
 
+use contract::Spend;
 use model::{Lane, RouteId};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The time, from both clocks of `contract::Clock`.
@@ -9,7 +11,7 @@ use std::time::Duration;
 pub struct Now {
     /// Since an arbitrary start; what spans are measured with. One that goes back is taken as standing still.
     pub monotonic: Duration,
-    /// Unix milliseconds; only used to bridge a restart, and to order the org's readings.
+    /// Unix milliseconds; only used to bridge a restart, to see other processes' entries, and to order the org's readings.
     pub unix_ms: i64,
 }
 
@@ -20,25 +22,36 @@ impl Now {
     }
 }
 
-/// A wish to call the org.
+/// A wish to spend something of the org's allocations: all of it is granted, or nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct Ask<'a> {
     pub lane: Lane,
     /// Who asks: for the forecast's reason.
     pub route: &'a RouteId,
-    /// The most calls that it may take.
-    pub calls: u32,
+    /// The most that it may cost.
+    pub cost: Spend,
+    /// Records that it creates, for the org's storage. What an upsert will create is not known: 0, and `Governor::note_created`.
+    pub creates: u32,
+    /// A Bulk job: it takes no place among the calls in flight and is no long call while it waits for the org.
+    pub background: bool,
     /// How long until the oldest record's deadline; zero when it has passed. None: no deadline, pacing decides.
     pub time_left: Option<Duration>,
 }
 
-/// Leave to spend calls; counted as spent from now on. Give it back by `Governor::finish`, whatever came of the call.
+impl<'a> Ask<'a> {
+    /// A wish for a call that is waited for and creates nothing.
+    pub fn new(lane: Lane, route: &'a RouteId, cost: Spend, time_left: Option<Duration>) -> Self {
+        Self { lane, route, cost, creates: 0, background: false, time_left }
+    }
+}
+
+/// Leave to spend; counted as spent from now on. Give it back by `Governor::finish`, whatever came of it.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a permit that is not finished keeps its place in flight"]
 pub struct Permit {
     pub(crate) id: u64,
     pub lane: Lane,
-    pub calls: u32,
+    pub cost: Spend,
 }
 
 /// The answer to a wish.
@@ -50,9 +63,11 @@ pub enum Decision {
 }
 
 /// Why not now, and when it makes sense to ask again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     pub reason: RefusalReason,
+    /// Which allocation stands in the way; none for places in flight and the like.
+    pub allocation: Option<Arc<str>>,
     /// Asking earlier is allowed, and answered in the same way unless something was given back meanwhile.
     pub retry_after: Duration,
 }
@@ -75,10 +90,12 @@ pub enum RefusalReason {
     LongCalls,
     /// The org said that its limit is exceeded.
     Held,
-    /// A snapshot must be stored first (`GovernorConfig::ahead`).
+    /// An entry of the ledger must be stored first (`GovernorConfig::ahead`).
     SnapshotDue,
     /// It asks for more than the whole budget: it can never be granted.
     LargerThanBudget,
+    /// The org has no room for more records.
+    StorageFull,
 }
 
 impl RefusalReason {
@@ -94,6 +111,7 @@ impl RefusalReason {
             Self::Held => "PS6016",
             Self::SnapshotDue => "PS6017",
             Self::LargerThanBudget => "PS6018",
+            Self::StorageFull => "PS6019",
         })
     }
 }
@@ -101,21 +119,26 @@ impl RefusalReason {
 impl fmt::Display for RefusalReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::ShareSpent => "this pipeline's share of the org's allocation is spent",
+            Self::ShareSpent => "this pipeline's share is spent",
             Self::OrgSpent => "the org's allocation is spent",
             Self::OwedToOtherLanes => "what is left is reserved for other lanes",
-            Self::Paced => "it is spread over the day, its deadline allows it",
+            Self::Paced => "it is spread over the span, its deadline allows it",
             Self::InFlight => "too many calls are in flight",
             Self::LongCalls => "too many calls take longer than 20 seconds",
             Self::Held => "the org said that a limit is exceeded",
             Self::SnapshotDue => "the quota ledger must be stored first",
-            Self::LargerThanBudget => "it asks for more calls than the whole budget",
+            Self::LargerThanBudget => "it asks for more than the whole budget",
+            Self::StorageFull => "the org has no room for more records",
         })
     }
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}; ask again in {:?}", self.reason.code(), self.reason, self.retry_after)
+        write!(f, "{}: ", self.reason.code())?;
+        if let Some(allocation) = &self.allocation {
+            write!(f, "{allocation}: ")?;
+        }
+        write!(f, "{}; ask again in {:?}", self.reason, self.retry_after)
     }
 }

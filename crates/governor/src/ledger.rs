@@ -46,7 +46,7 @@ impl Ledger {
         start_ms.saturating_add(self.bucket_ms).saturating_add(self.span_ms)
     }
 
-    /// Counts spending now; `now_ms` is at or after every earlier one.
+    /// Counts spending now; a time before the newest bucket counts in that one.
     pub(crate) fn spend(&mut self, lane: Lane, amount: u64, now_ms: i64) {
         let start_ms = now_ms - now_ms.rem_euclid(self.bucket_ms);
         match self.buckets.back_mut() {
@@ -86,6 +86,18 @@ impl Ledger {
             freed += bucket.spent.iter().sum::<u64>();
             (freed >= amount).then(|| self.gone_at(bucket.start_ms))
         })
+    }
+
+    /// What was spent in buckets that begin at or after `from_ms` and end at or before `to_ms`.
+    pub(crate) fn inside(&self, from_ms: i64, to_ms: i64) -> u64 {
+        let whole = |bucket: &&Bucket| bucket.start_ms >= from_ms && bucket.start_ms + self.bucket_ms <= to_ms;
+        self.buckets.iter().filter(whole).map(|bucket| bucket.spent.iter().sum::<u64>()).sum()
+    }
+
+    /// What was spent in buckets that end at or before `to_ms`, and what was spent later.
+    pub(crate) fn split(&self, to_ms: i64) -> (u64, u64) {
+        let before = self.inside(i64::MIN, to_ms);
+        (before, self.total() - before)
     }
 
     /// The buckets `(start, spent by lane)`, ascending.

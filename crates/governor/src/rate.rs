@@ -6,8 +6,8 @@ const HORIZON_MS: f64 = 15.0 * 60.0 * 1000.0;
 const AGE_MIN_MS: f64 = 60.0 * 1000.0;
 
 /// A decaying count.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Rate {
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Rate {
     count: f64,
     at_ms: i64,
     since_ms: i64,
@@ -16,6 +16,11 @@ pub(crate) struct Rate {
 impl Rate {
     pub(crate) fn new(now_ms: i64) -> Self {
         Self { count: 0.0, at_ms: now_ms, since_ms: now_ms }
+    }
+
+    /// True when it tells of nothing any more.
+    pub(crate) fn is_idle(&self, now_ms: i64) -> bool {
+        self.per_hour(now_ms) < 0.05
     }
 
     pub(crate) fn add(&mut self, amount: u64, now_ms: i64) {

@@ -1,5 +1,8 @@
+mod interleavings;
+mod property;
+
 use super::*;
-use proptest::prelude::*;
+use model::RouteId;
 
 const HOUR_MS: i64 = 3_600_000;
 const SPAN_MS: i64 = 24 * HOUR_MS;
@@ -14,7 +17,7 @@ fn route() -> RouteId {
 
 /// A wish whose deadline has passed, so that pacing never stands in its way.
 fn urgent(route: &RouteId, lane: Lane, calls: u32) -> Ask<'_> {
-    Ask { lane, route, calls, time_left: Some(Duration::ZERO) }
+    Ask::new(lane, route, Spend::calls(calls), Some(Duration::ZERO))
 }
 
 /// 1,000 calls of an org of 2,000: critical 200, standard 500, bulk 300.
@@ -42,7 +45,7 @@ fn spend_all(governor: &mut Governor, lane: Lane, now: Now) -> (u64, Refusal) {
     let route = route();
     for granted in 0.. {
         match governor.request(&urgent(&route, lane, 1), now) {
-            Decision::Granted(permit) => governor.finish(permit, 1, now),
+            Decision::Granted(permit) => governor.finish(permit, Spend::calls(1), now),
             Decision::Refused(refusal) => return (granted, refusal),
         }
     }
@@ -82,7 +85,7 @@ fn what_an_idle_lane_lent_comes_back_once_it_has_work() {
     let later = at(refill_ms(0) as i64);
     let route = route();
     let Decision::Granted(permit) = governor.request(&urgent(&route, Lane::Critical, 1), later) else { panic!("free") };
-    governor.finish(permit, 1, later);
+    governor.finish(permit, Spend::calls(1), later);
     let (granted, refusal) = spend_all(&mut governor, Lane::Bulk, later);
     // Standard is idle and keeps a quarter (125); critical has work and keeps all that it has not spent.
     assert_eq!(granted, 1000 - 1 - 199 - 125);
@@ -116,8 +119,8 @@ fn a_finished_permit_refunds_what_it_did_not_use_and_pays_what_it_used_more() {
     let Decision::Granted(a) = governor.request(&urgent(&route, Lane::Standard, 10), at(0)) else { panic!() };
     let Decision::Granted(b) = governor.request(&urgent(&route, Lane::Standard, 10), at(0)) else { panic!() };
     assert_eq!(governor.status(at(0)).allocations[0].spent, 20);
-    governor.finish(a, 3, at(HOUR_MS));
-    governor.finish(b, 15, at(HOUR_MS));
+    governor.finish(a, Spend::calls(3), at(HOUR_MS));
+    governor.finish(b, Spend::calls(15), at(HOUR_MS));
     assert_eq!(governor.status(at(HOUR_MS)).allocations[0].spent, 18);
     assert_eq!(governor.in_flight(), 0);
 }
@@ -128,7 +131,7 @@ fn others_spending_counts_and_a_reading_never_lowers_our_own() {
     let route = route();
     for _ in 0..10 {
         let Decision::Granted(permit) = governor.request(&urgent(&route, Lane::Critical, 10), at(0)) else { panic!() };
-        governor.finish(permit, 10, at(0));
+        governor.finish(permit, Spend::calls(10), at(0));
     }
     assert!(governor.observe(&reading(2000, 1950, 5), at(5)));
     let row = &governor.status(at(5)).allocations[0];
@@ -160,8 +163,8 @@ fn the_orgs_maximum_wins_over_the_assumed_one() {
 #[test]
 fn a_hold_stops_every_lane_until_it_is_over_and_a_shorter_one_does_not_shorten_it() {
     let mut governor = governor(config());
-    governor.hold(Duration::from_secs(60), at(0));
-    governor.hold(Duration::from_secs(1), at(0));
+    governor.hold(Limit::Everything, Duration::from_secs(60), at(0));
+    governor.hold(Limit::Everything, Duration::from_secs(1), at(0));
     let route = route();
     let Decision::Refused(refusal) = governor.request(&urgent(&route, Lane::Critical, 1), at(10_000)) else { panic!() };
     assert_eq!((refusal.reason, refusal.retry_after), (RefusalReason::Held, Duration::from_secs(50)));
@@ -191,7 +194,7 @@ fn calls_that_take_long_stop_new_ones_at_the_orgs_limit() {
     assert!(matches!(governor.request(&urgent(&route, Lane::Bulk, 1), at(19_999)), Decision::Granted(_)));
     let Decision::Refused(refusal) = governor.request(&urgent(&route, Lane::Bulk, 1), at(20_000)) else { panic!() };
     assert_eq!(refusal.reason, RefusalReason::LongCalls);
-    governor.finish(slow, 1, at(20_001));
+    governor.finish(slow, Spend::calls(1), at(20_001));
     assert!(matches!(governor.request(&urgent(&route, Lane::Bulk, 1), at(20_001)), Decision::Granted(_)));
 }
 
@@ -199,7 +202,7 @@ fn calls_that_take_long_stop_new_ones_at_the_orgs_limit() {
 fn pacing_makes_a_patient_wish_wait_and_lets_a_deadline_through() {
     let mut governor = governor(config());
     let route = route();
-    let patient = |calls| Ask { lane: Lane::Standard, route: &route, calls, time_left: None };
+    let patient = |calls| Ask::new(Lane::Standard, &route, Spend::calls(calls), None);
     // A tenth of standard's 500 at once.
     assert!(matches!(governor.request(&patient(50), at(0)), Decision::Granted(_)));
     let Decision::Refused(refusal) = governor.request(&patient(1), at(0)) else { panic!() };
@@ -224,7 +227,7 @@ fn forecast_tells_when_the_share_runs_out_and_which_route_spends_it() {
             let Decision::Granted(permit) = governor.request(&urgent(route, Lane::Critical, calls), at(now)) else {
                 panic!()
             };
-            governor.finish(permit, calls, at(now));
+            governor.finish(permit, Spend::calls(calls), at(now));
         }
     }
     let forecast = governor.forecast("DailyApiRequests", at(now)).expect("a row");
@@ -253,205 +256,94 @@ fn over_reserved_and_empty_configurations_are_refused() {
 /// Frozen: what version 1 wrote. Never changed; a new version gets a sample of its own.
 const SNAPSHOT_V1: &str = r#"{"version":1,"at_ms":1700003600000,"unix_ms":1700003600000,"ahead":20,"rows":[{"name":"DailyApiRequests","max":2000,"bucket_ms":900000,"buckets":[{"start_ms":1699999200000,"spent":[1,0,2]},{"start_ms":1700002800000,"spent":[0,7,0]}]}],"held_until_ms":1700003700000}"#;
 
+/// Frozen: what version 2 wrote.
+const SNAPSHOT_V2: &str = r#"{"version":2,"at_ms":1700003600000,"unix_ms":1700003600000,"lease_until_ms":1700003660000,"rows":[{"name":"DailyApiRequests","max":2000,"bucket_ms":900000,"buckets":[{"start_ms":1699999200000,"spent":[1,0,2]},{"start_ms":1700002800000,"spent":[0,7,0]}],"doubt":[[1700002800000,4]],"lease":20,"unsent":3,"foreign":11,"reading":[25,2000,1700003599000],"lanes":[{"count":8.0,"at_ms":1700003599000,"since_ms":1700000000000},{"count":0.0,"at_ms":1700000000000,"since_ms":1700000000000},{"count":0.0,"at_ms":1700000000000,"since_ms":1700000000000}],"routes":{"requests":{"count":8.0,"at_ms":1700003599000,"since_ms":1700000000000}}}],"held_until_ms":1700003700000}"#;
+
 #[test]
-fn snapshot_of_version_1_stays_readable_and_is_written_alike() {
+fn snapshot_of_version_1_stays_readable() {
     let snapshot = Snapshot::from_bytes(SNAPSHOT_V1.as_bytes()).expect("frozen");
-    assert_eq!(String::from_utf8(snapshot.to_bytes()).expect("text"), SNAPSHOT_V1);
     let mut governor = Governor::restore(config(), &snapshot, at(HOUR_MS)).expect("valid");
-    assert_eq!(governor.status(at(HOUR_MS)).allocations[0].spent, 30, "1 + 2 + 7, and 20 ahead");
-    assert_eq!(governor.status(at(HOUR_MS)).held_for_ms, 100_000);
-    let newer = SNAPSHOT_V1.replace("\"version\":1", "\"version\":2");
+    let status = governor.status(at(HOUR_MS));
+    let row = &status.allocations[0];
+    assert_eq!((row.spent, row.in_doubt), (30, 20), "1 + 2 + 7, and 20 ahead");
+    assert_eq!(status.held_for_ms, 100_000);
+}
+
+#[test]
+fn snapshot_of_version_2_stays_readable_and_is_written_alike() {
+    let snapshot = Snapshot::from_bytes(SNAPSHOT_V2.as_bytes()).expect("frozen");
+    assert_eq!(String::from_utf8(snapshot.to_bytes()).expect("text"), SNAPSHOT_V2);
+    let mut governor = Governor::restore(config(), &snapshot, at(HOUR_MS)).expect("valid");
+    let status = governor.status(at(HOUR_MS));
+    let row = &status.allocations[0];
+    assert_eq!((row.spent, row.in_doubt, row.spent_by_others), (34, 24, 11), "10 certain, 4 and 20 in doubt");
+    let forecast = row.forecast.as_ref().expect("a row");
+    assert_eq!(forecast.reason(), Some((&route(), 100)), "who spent is known over a restart");
+    let newer = SNAPSHOT_V2.replace("\"version\":2", "\"version\":3");
     assert_eq!(Snapshot::from_bytes(newer.as_bytes()).unwrap_err().code().0, "PS6005");
     assert_eq!(Snapshot::from_bytes(b"{}").unwrap_err().code().0, "PS6004");
+    let absurd = SNAPSHOT_V2.replace("\"lease\":20", "\"lease\":18446744073709551615");
+    assert_eq!(Snapshot::from_bytes(absurd.as_bytes()).unwrap_err().code().0, "PS6004");
+}
+
+/// Stores an entry of a process that is alone.
+fn store(governor: &mut Governor, now: Now) -> Snapshot {
+    let entry = governor.entry(&[], now);
+    governor.stored(Stored::Yes);
+    Snapshot::from_bytes(&entry.to_bytes()).expect("own bytes")
 }
 
 #[test]
-fn without_a_stored_snapshot_nothing_is_granted_beyond_what_it_covers() {
+fn without_a_stored_entry_nothing_is_granted_beyond_its_lease() {
+    // 1,000 calls: a lease of one in 128.
     let mut governor = governor(GovernorConfig { ahead: 10, ..config() });
-    assert_eq!(spend_all(&mut governor, Lane::Critical, at(0)).0, 10);
-    assert!(governor.wants_snapshot());
-    let snapshot = governor.snapshot(at(0));
-    assert_eq!(
-        spend_all(&mut governor, Lane::Critical, at(0)),
-        (10, Refusal { reason: RefusalReason::SnapshotDue, retry_after: SOON })
-    );
-    // A crash here: the 10 calls after the snapshot are not in its buckets, and counted all the same.
-    let mut restored = Governor::restore(governor.config().clone(), &snapshot, at(1)).expect("valid");
-    assert_eq!(restored.status(at(1)).allocations[0].spent, 20);
-    assert_eq!(spend_all(&mut restored, Lane::Critical, at(1)).0, 0, "its own first snapshot is due");
+    let (granted, refusal) = spend_all(&mut governor, Lane::Critical, at(0));
+    assert_eq!((granted, refusal.reason), (0, RefusalReason::SnapshotDue), "nothing is stored yet");
+    let first = store(&mut governor, at(0));
+    assert_eq!(spend_all(&mut governor, Lane::Critical, at(0)).0, 7);
+    assert!(governor.wants_store());
+    // A crash here: the 7 calls after the entry are not in its buckets, and counted all the same.
+    let mut restored = Governor::restore(governor.config().clone(), &first, at(1)).expect("valid");
+    assert_eq!(restored.status(at(1)).allocations[0].spent, 7);
+    assert_eq!(spend_all(&mut restored, Lane::Critical, at(1)).0, 0, "its own first entry is due");
 }
 
-#[derive(Clone, Debug)]
-enum Step {
-    Pass { ms: i64 },
-    ClockBack { ms: i64 },
-    WallBack { ms: i64 },
-    Request { lane: usize, calls: u32, left_s: Option<u64> },
-    Finish { pick: usize, used: u32 },
-    Foreign { calls: u64 },
-    Read { max: Option<u64>, seen_in_flight: bool },
-    Hold { s: u64 },
-    Snapshot,
-    Crash,
+#[test]
+fn a_wish_larger_than_the_lease_makes_the_next_one_larger() {
+    let mut governor = governor(GovernorConfig { ahead: 10, ..config() });
+    let route = route();
+    store(&mut governor, at(0));
+    let Decision::Refused(refusal) = governor.request(&urgent(&route, Lane::Bulk, 120), at(0)) else { panic!() };
+    assert_eq!((refusal.reason, refusal.allocation.as_deref()), (RefusalReason::SnapshotDue, Some(API_REQUESTS)));
+    store(&mut governor, at(0));
+    assert!(matches!(governor.request(&urgent(&route, Lane::Bulk, 120), at(0)), Decision::Granted(_)));
 }
 
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        4 => (0i64..4 * HOUR_MS).prop_map(|ms| Step::Pass { ms }),
-        1 => (SPAN_MS - HOUR_MS..SPAN_MS + 2 * HOUR_MS).prop_map(|ms| Step::Pass { ms }),
-        1 => (0i64..2 * SPAN_MS).prop_map(|ms| Step::ClockBack { ms }),
-        1 => (0i64..2 * SPAN_MS).prop_map(|ms| Step::WallBack { ms }),
-        10 => (0usize..3, 1u32..40, prop::option::of(0u64..5000))
-            .prop_map(|(lane, calls, left_s)| Step::Request { lane, calls, left_s }),
-        5 => (any::<usize>(), 0u32..41).prop_map(|(pick, used)| Step::Finish { pick, used }),
-        1 => (0u64..60).prop_map(|calls| Step::Foreign { calls }),
-        2 => (prop::option::of(100u64..500), any::<bool>()).prop_map(|(max, seen_in_flight)| Step::Read { max, seen_in_flight }),
-        1 => (0u64..7200).prop_map(|s| Step::Hold { s }),
-        2 => Just(Step::Snapshot),
-        1 => Just(Step::Crash),
-    ]
+#[test]
+fn a_lease_ends_after_its_time() {
+    let mut governor = governor(GovernorConfig { ahead: 10, ..config() });
+    store(&mut governor, at(0));
+    let late = at(LEASE_VALID.as_millis() as i64);
+    assert_eq!(spend_all(&mut governor, Lane::Critical, late).1.reason, RefusalReason::SnapshotDue);
+    store(&mut governor, late);
+    assert_eq!(spend_all(&mut governor, Lane::Critical, late).0, 7);
 }
 
-/// A governor beside the plain truth: every call with its time.
-struct Truth {
-    governor: Governor,
-    stored: Option<Snapshot>,
-    true_ms: i64,
-    /// The wall clock is behind the truth by this much.
-    wall_behind_ms: i64,
-    /// The monotonic clock's reading goes back once by this much.
-    glitch_ms: i64,
-    /// `(when, calls)`; while in flight: as granted.
-    own: Vec<(i64, u64)>,
-    foreign: Vec<(i64, u64)>,
-    out: Vec<(usize, Permit)>,
-    max: u64,
-}
-
-impl Truth {
-    fn now(&mut self) -> Now {
-        let monotonic = (self.true_ms - std::mem::take(&mut self.glitch_ms)).max(0);
-        let unix_ms = 1_700_000_000_000 + self.true_ms - self.wall_behind_ms;
-        Now { monotonic: Duration::from_millis(monotonic as u64), unix_ms }
-    }
-
-    fn in_span(spending: &[(i64, u64)], now_ms: i64) -> u64 {
-        spending.iter().filter(|(at_ms, _)| *at_ms > now_ms - SPAN_MS).map(|(_, calls)| calls).sum()
-    }
-
-    fn request(&mut self, lane: Lane, calls: u32, left_s: Option<u64>) {
-        let (now, route) = (self.now(), route());
-        let before = self.governor.status(now).allocations[0].clone();
-        let ask = Ask { lane, route: &route, calls, time_left: left_s.map(Duration::from_secs) };
-        match self.governor.request(&ask, now) {
-            Decision::Refused(refusal) => assert!(refusal.retry_after > Duration::ZERO),
-            Decision::Granted(permit) => {
-                self.own.push((self.true_ms, u64::from(calls)));
-                self.out.push((self.own.len() - 1, permit));
-                let own = Self::in_span(&self.own, self.true_ms);
-                assert!(own <= self.max / 2, "invariant 1: {own} of {}", self.max / 2);
-                let after = self.governor.status(now).allocations[0].clone();
-                assert!(after.spent >= own, "the ledger knows at least the truth");
-                assert!(after.spent + after.spent_by_others <= self.max, "invariant 2");
-                for higher in before.lanes.iter().filter(|other| other.lane < lane && other.has_work) {
-                    let unspent = higher.reserved.saturating_sub(higher.spent);
-                    assert!(
-                        after.left >= unspent.min(before.left),
-                        "invariant 3: {lane} took what is {}'s",
-                        higher.lane
-                    );
-                }
-            }
-        }
-    }
-
-    fn run(&mut self, step: Step) {
-        match step {
-            Step::Pass { ms } => self.true_ms += ms,
-            Step::ClockBack { ms } => {
-                self.glitch_ms = ms;
-                let now = self.now();
-                self.governor.status(now);
-            }
-            Step::WallBack { ms } => {
-                let forward = ms < self.wall_behind_ms;
-                self.wall_behind_ms = ms;
-                if forward {
-                    // Put forward again while the process runs: the next snapshot knows. (Between processes nobody could.)
-                    self.run(Step::Snapshot);
-                }
-            }
-            Step::Request { lane, calls, left_s } => self.request(Lane::ALL[lane], calls, left_s),
-            Step::Finish { pick, used } if !self.out.is_empty() => {
-                let (index, permit) = self.out.swap_remove(pick % self.out.len());
-                let used = used.min(permit.calls);
-                self.own[index].1 = u64::from(used);
-                let now = self.now();
-                self.governor.finish(permit, used, now);
-            }
-            Step::Finish { .. } => {}
-            Step::Foreign { calls } => self.foreign.push((self.true_ms, calls)),
-            Step::Read { max, seen_in_flight } => {
-                self.max = max.unwrap_or(self.max);
-                let in_flight: u64 = self.out.iter().map(|(_, permit)| u64::from(permit.calls)).sum();
-                let own = Self::in_span(&self.own, self.true_ms);
-                let own = own.saturating_sub(if seen_in_flight { 0 } else { in_flight });
-                let used = own + Self::in_span(&self.foreign, self.true_ms);
-                let now = self.now();
-                let before = self.governor.status(now).allocations[0].spent;
-                self.governor.observe(&reading(self.max, used, self.true_ms), now);
-                assert_eq!(self.governor.status(now).allocations[0].spent, before, "invariant 5");
-            }
-            Step::Hold { s } => {
-                let now = self.now();
-                self.governor.hold(Duration::from_secs(s), now);
-            }
-            Step::Snapshot => {
-                let now = self.now();
-                let bytes = self.governor.snapshot(now).to_bytes();
-                self.stored = Some(Snapshot::from_bytes(&bytes).expect("own bytes"));
-            }
-            Step::Crash => {
-                let Some(stored) = &self.stored else { return };
-                let (config, stored) = (self.governor.config().clone(), stored.clone());
-                self.out.clear();
-                let now = self.now();
-                self.governor = Governor::restore(config, &stored, now).expect("valid");
-                self.max = self.governor.status(now).allocations[0].max;
-                let now = self.now();
-                self.stored = Some(self.governor.snapshot(now));
-            }
-        }
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
-
-    #[test]
-    fn no_budget_is_ever_exceeded(steps in prop::collection::vec(step(), 1..120)) {
-        let mut spec = AllocationSpec::daily_api_requests();
-        spec.assumed_max = 400;
-        let config = GovernorConfig { allocations: vec![spec], ahead: 60, in_flight_max: 50, ..GovernorConfig::default() };
-        let mut truth = Truth {
-            governor: governor(config),
-            stored: None,
-            true_ms: 0,
-            wall_behind_ms: 0,
-            glitch_ms: 0,
-            own: Vec::new(),
-            foreign: Vec::new(),
-            out: Vec::new(),
-            max: 400,
-        };
-        truth.run(Step::Snapshot);
-        for step in steps {
-            truth.run(step);
-        }
-    }
-
-    #[test]
-    fn any_stored_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = Snapshot::from_bytes(&bytes);
-    }
+#[test]
+fn what_a_dead_process_reserved_is_given_back_by_the_orgs_figure_and_not_too_early() {
+    let mut governor = governor(GovernorConfig { ahead: 10, ..config() });
+    store(&mut governor, at(0));
+    assert_eq!(spend_all(&mut governor, Lane::Critical, at(0)).0, 7);
+    let entry = store(&mut governor, at(0));
+    let mut next = Governor::restore(governor.config().clone(), &entry, at(1)).expect("valid");
+    let doubt = |governor: &mut Governor, ms| governor.status(at(ms)).allocations[0].in_doubt;
+    assert_eq!(doubt(&mut next, 1), 7);
+    // Two of the seven were spent by somebody. A figure that is too young says nothing.
+    next.observe(&reading(2000, 9, at(60_000).unix_ms), at(60_000));
+    assert_eq!(doubt(&mut next, 60_000), 7);
+    // After the bucket of the doubt has ended, and the figure's own five minutes.
+    let later = 25 * 60_000;
+    next.observe(&reading(2000, 9, at(later).unix_ms), at(later));
+    assert_eq!(doubt(&mut next, later), 2, "9 less the 7 that are certain");
+    assert_eq!(next.status(at(later)).allocations[0].spent, 9);
 }

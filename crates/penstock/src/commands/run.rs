@@ -177,7 +177,7 @@ impl Pipeline {
             let configured = self.config.orgs.get(id.as_str());
             let governor = configured.map(wiring::governor_config);
             let breaker = configured.map(|org| org.breaker.resolve()).unwrap_or_default();
-            (id.clone(), OrgParts { sink: sink.clone(), governor, breaker })
+            (id.clone(), OrgParts { sink: sink.clone(), governor, breaker, ledger: None })
         };
         let parts = EngineParts {
             log: self.log.clone(),

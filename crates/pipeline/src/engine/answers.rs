@@ -39,11 +39,27 @@ pub struct RouteVerdict {
     /// Set when the target was not reached or not ready: wait before anything else is sent.
     pub back_off: Option<Option<Duration>>,
     /// Set when an allocation is spent: the org's routes wait.
-    pub quota: Option<Option<Duration>>,
+    pub quota: Option<QuotaSaid>,
     /// Set when an operator must act.
     pub auth: bool,
     /// For the status.
     pub error: Option<String>,
+}
+
+/// What the target said of a spent allocation.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct QuotaSaid {
+    pub wait: Option<Duration>,
+    /// The target's own code and sentence.
+    pub code: String,
+    pub message: String,
+}
+
+impl QuotaSaid {
+    fn of(error: &SinkError) -> Self {
+        let code = error.target_code.clone().unwrap_or_default();
+        Self { wait: error.retry_after, code, message: error.message.clone() }
+    }
 }
 
 /// Target codes that tell of an outdated description.
@@ -80,7 +96,11 @@ fn judge_row(error: &RowError, offender: bool, route: &mut RouteVerdict) -> Verd
     match error.class {
         ErrorClass::Transient | ErrorClass::Lock => Verdict::Again { error: error.clone(), counts: true },
         ErrorClass::Quota => {
-            route.quota.get_or_insert(None);
+            route.quota.get_or_insert_with(|| QuotaSaid {
+                wait: None,
+                code: error.code.clone(),
+                message: error.message.clone(),
+            });
             Verdict::Return
         }
         ErrorClass::ParentMissing => Verdict::Parent(error.clone()),
@@ -109,7 +129,7 @@ fn judge_failure(rows: usize, error: &SinkError) -> (Vec<Verdict>, RouteVerdict)
             Verdict::Again { error: row, counts: false }
         }
         ErrorClass::Quota => {
-            route.quota = Some(error.retry_after);
+            route.quota = Some(QuotaSaid::of(error));
             Verdict::Return
         }
         ErrorClass::Auth => {
@@ -160,7 +180,7 @@ pub fn judge_adopted(rows: usize, answer: &Result<Adopted, SinkError>) -> (Vec<V
 fn not_asked(error: &SinkError) -> RouteVerdict {
     let mut route = RouteVerdict { error: Some(error.to_string()), ..RouteVerdict::default() };
     match error.class {
-        ErrorClass::Quota => route.quota = Some(error.retry_after),
+        ErrorClass::Quota => route.quota = Some(QuotaSaid::of(error)),
         ErrorClass::Auth => route.auth = true,
         // Nothing was changed, so every other failure only means: not yet.
         _ => route.back_off = Some(error.retry_after),

@@ -8,7 +8,7 @@ use super::leftovers::remember;
 use super::permits::Pass;
 use super::route::Route;
 use crate::settle::Journal;
-use contract::{Clock, CrashPoint, CrashPoints, Log, OutOp, Spend, StateStore};
+use contract::{Clock, CrashPoint, CrashPoints, Log, OutOp, RowResult, Spend, StateStore};
 use model::{Api, BatchId, BatchIntent, ErrorClass, OffsetRange};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -79,6 +79,7 @@ impl Carrier {
         let asked: Vec<_> = asked.collect();
         drop(upload);
         done.batches = futures::future::join_all(asked).await;
+        route.org.permits.note_created(done.batches.iter().map(created).sum());
         route.org.permits.observe(route.org.sink.take_readings());
         drop(place);
         done
@@ -172,6 +173,12 @@ fn keep_what_a_job_carries(route: &Route, part: &mut Composed, elsewhere: &mut V
         }
     }
     !part.rows.is_empty()
+}
+
+/// Records that the target made for a batch: they fill its storage.
+fn created(batch: &Batch) -> u64 {
+    let Answer::Sent(Ok(applied)) = &batch.answer else { return 0 };
+    applied.rows.iter().filter(|row| matches!(row, RowResult::Applied { created: true, .. })).count() as u64
 }
 
 /// The journal's record of a batch.

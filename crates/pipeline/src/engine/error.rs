@@ -1,6 +1,6 @@
 //! Why the engine ended.
 
-use super::permits::PermitsError;
+use super::quota_ledger::LedgerError;
 use contract::{LogError, SinkError, StateError};
 use governor::SnapshotError;
 use model::{ErrorCode, Finding, OrgId, Retry, RouteId};
@@ -34,11 +34,11 @@ pub enum EngineError {
     Quota(#[from] SnapshotError),
 }
 
-impl From<PermitsError> for EngineError {
-    fn from(error: PermitsError) -> Self {
+impl From<LedgerError> for EngineError {
+    fn from(error: LedgerError) -> Self {
         match error {
-            PermitsError::Snapshot(error) => Self::Quota(error),
-            PermitsError::State(error) => Self::State(error),
+            LedgerError::Snapshot(error) => Self::Quota(error),
+            LedgerError::State(error) => Self::State(error),
         }
     }
 }

@@ -146,7 +146,7 @@ impl Group {
         if ok && took && route_verdict.quota.is_none() && !route_verdict.auth {
             run.succeeded();
         }
-        self.judge_route(index, route_verdict, now);
+        self.judge_route(index, batch.api, route_verdict, now);
         let highest = match kind {
             JobKind::Send => batch.rows.iter().map(JobRow::newest).max().unwrap_or_default(),
             // Batches that are closed by a read-back may have had any rows.
@@ -173,7 +173,7 @@ impl Group {
     }
 
     /// What the answer means for the route as a whole.
-    fn judge_route(&mut self, index: usize, verdict: RouteVerdict, now: Duration) {
+    fn judge_route(&mut self, index: usize, api: Api, verdict: RouteVerdict, now: Duration) {
         let run = &mut self.routes[index];
         if verdict.error.is_some() {
             run.tell_error(verdict.error.clone());
@@ -182,10 +182,14 @@ impl Group {
             let own = self.jitter.backoff(&run.route.spec.retry.transient, run.pause.streak + 1);
             run.pause(now + own.max(wait.unwrap_or_default()), verdict.error.clone());
         }
-        if let Some(wait) = verdict.quota {
-            let wait = wait.unwrap_or(QUOTA_WAIT);
-            self.org.permits.hold(wait);
-            run.pause(now + wait, verdict.error);
+        if let Some(said) = verdict.quota {
+            let wait = said.wait.unwrap_or(QUOTA_WAIT);
+            let of_events = matches!(api, Api::Event | Api::PubSub) || run.route.is_event();
+            let limit = governor::Limit::spoken_of(&said.code, &said.message, of_events, api == Api::Bulk);
+            // What only some ways need is held by the permits: the route may go on by another way.
+            if !self.org.permits.hold(limit, wait) || limit.stops_upserts() {
+                run.pause(now + wait, verdict.error);
+            }
         }
     }
 

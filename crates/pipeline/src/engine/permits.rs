@@ -1,21 +1,23 @@
-//! An org's governor, shared by its routes, and its memory in the state store.
+//! An org's governor, shared by its routes, and its memory in the quota ledger.
 //!
-//! The stored snapshot always covers what was granted: the governor grants at most `GovernorConfig::ahead` calls behind a
-//! snapshot, and while a new one is on its way to the disk the old one's rest is all that is granted. So a call of a
-//! process that died is never forgotten.
+//! The stored entry always covers what was granted: the governor grants inside the leases of the entries that may stand. So
+//! what a process that died has spent is never forgotten, and pipelines that share a ledger never overspend together.
 
-use contract::{AllocationReading, Clock, Spend, StateError, StateOp, StateStore};
-use governor::{Ask, Decision, Governor, GovernorConfig, Now, Permit, RefusalReason, Snapshot, SnapshotError};
-use model::{Lane, OrgId, RouteId};
+use super::quota_ledger::{LedgerError, QuotaLedger};
+use contract::{AllocationReading, Clock, Spend, StateError};
+use governor::{
+    Ask, Decision, Governor, GovernorConfig, Limit, Now, Outlook, Permit, RefusalReason, SnapshotError, Stored,
+};
+use model::{Lane, RouteId};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// The state store's space: one key per org, the governor's own snapshot format.
-pub const SPACE: &str = "quota";
-/// How soon to ask again when a snapshot is being stored.
+/// How soon to ask again when an entry is being stored.
 const STORING: Duration = Duration::from_millis(2);
+/// Other pipelines may store between our reading and our writing so often before we give up for now.
+const TURNS_MAX: usize = 256;
 
 /// Why not now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,21 +33,16 @@ pub struct Wait {
 pub struct Permits(Arc<Inner>);
 
 struct Inner {
-    org: OrgId,
+    ledger: QuotaLedger,
     clock: Arc<dyn Clock>,
-    state: Mutex<State>,
-    /// A snapshot is wanted.
+    governor: Option<Mutex<Governor>>,
+    /// An entry should be stored.
     wanted: Notify,
+    /// One entry is on its way at a time.
+    storing: tokio::sync::Mutex<()>,
 }
 
-struct State {
-    governor: Option<Governor>,
-    /// Calls that may still be granted while a snapshot is being stored.
-    while_storing: Option<u64>,
-    granted_since_snapshot: u64,
-}
-
-/// Leave to spend calls; what is dropped unfinished counts as spent.
+/// Leave to spend; what is dropped unfinished counts as spent.
 #[must_use]
 pub struct Pass {
     permits: Permits,
@@ -53,10 +50,10 @@ pub struct Pass {
 }
 
 impl Pass {
-    /// Says what was really spent.
+    /// Says what it really cost.
     pub fn finish(mut self, spent: Spend) {
         if let Some(permit) = self.permit.take() {
-            self.permits.finish(permit, spent.calls);
+            self.permits.with(|governor, now| governor.finish(permit, spent, now));
         }
     }
 }
@@ -64,40 +61,40 @@ impl Pass {
 impl Drop for Pass {
     fn drop(&mut self) {
         if let Some(permit) = self.permit.take() {
-            let calls = permit.calls;
-            self.permits.finish(permit, calls);
+            self.permits.with(|governor, now| governor.lose(permit, now));
         }
     }
 }
 
 impl Permits {
-    /// Takes up the stored ledger and stores a first snapshot, so that the first grant is covered.
+    /// Takes up the stored ledger and stores a first entry, so that the first grant is covered.
     ///
     /// # Errors
-    /// `SnapshotError` when the stored ledger or the configuration cannot be used; `StateError`.
+    /// `LedgerError` when the stored ledger or the configuration cannot be used.
     pub async fn open(
-        org: OrgId,
+        ledger: QuotaLedger,
         config: Option<GovernorConfig>,
-        state: &dyn StateStore,
         clock: Arc<dyn Clock>,
-    ) -> Result<Self, PermitsError> {
-        let now = Now::of(&*clock);
-        let governor = match (config, state.get(SPACE, org.as_str()).await?) {
-            (None, _) => None,
-            (Some(config), None) => Some(Governor::new(config, now).map_err(SnapshotError::from)?),
-            (Some(config), Some(bytes)) => {
-                let snapshot = Snapshot::from_bytes(&bytes)?;
-                Some(Governor::restore(config, &snapshot, now).map_err(SnapshotError::from)?)
+    ) -> Result<Self, LedgerError> {
+        let governor = match config {
+            None => None,
+            Some(config) => {
+                let stored = ledger.read().await?.own;
+                let now = Now::of(&*clock);
+                let governor = match stored {
+                    None => Governor::new(config, now),
+                    Some(snapshot) => Governor::restore(config, &snapshot, now),
+                };
+                Some(Mutex::new(governor.map_err(SnapshotError::from)?))
             }
         };
-        let state_of = State { governor, while_storing: None, granted_since_snapshot: 0 };
-        let inner = Inner { org, clock, state: Mutex::new(state_of), wanted: Notify::new() };
-        let permits = Self(Arc::new(inner));
-        permits.store(state).await?;
+        let storing = tokio::sync::Mutex::new(());
+        let permits = Self(Arc::new(Inner { ledger, clock, governor, wanted: Notify::new(), storing }));
+        permits.store().await?;
         Ok(permits)
     }
 
-    /// Asks for leave to spend `calls`.
+    /// Asks for leave to spend: all of the cost, or nothing.
     ///
     /// # Errors
     /// `Wait` with when to ask again.
@@ -107,52 +104,49 @@ impl Permits {
         route: &RouteId,
         cost: Spend,
         time_left: Option<Duration>,
-        _background: bool,
+        background: bool,
     ) -> Result<Pass, Wait> {
-        let calls = cost.calls;
-        let now = Now::of(&*self.0.clock);
-        let mut state = self.0.state.lock();
-        let State { governor, while_storing, granted_since_snapshot } = &mut *state;
-        let Some(governor) = governor else { return Ok(Pass { permits: self.clone(), permit: None }) };
-        let ahead = governor.config().ahead;
-        if ahead > 0 && while_storing.is_some_and(|left| left < u64::from(calls)) {
-            let reason = RefusalReason::SnapshotDue.to_string();
-            return Err(Wait { delay: STORING, reason, worth_telling: false });
-        }
-        let decision = governor.request(&Ask { lane, route, calls, time_left }, now);
-        if governor.wants_snapshot() {
+        self.ask_for(&Ask { background, ..Ask::new(lane, route, cost, time_left) })
+    }
+
+    /// Asks for leave, with all that a wish may say.
+    ///
+    /// # Errors
+    /// As `ask`.
+    pub fn ask_for(&self, ask: &Ask<'_>) -> Result<Pass, Wait> {
+        let Some((decision, wants_store)) =
+            self.with(|governor, now| (governor.request(ask, now), governor.wants_store()))
+        else {
+            return Ok(Pass { permits: self.clone(), permit: None });
+        };
+        if wants_store {
             self.0.wanted.notify_one();
         }
         match decision {
-            Decision::Granted(permit) => {
-                *granted_since_snapshot += u64::from(calls);
-                if let Some(left) = while_storing {
-                    *left -= u64::from(calls).min(*left);
-                }
-                Ok(Pass { permits: self.clone(), permit: Some(permit) })
-            }
+            Decision::Granted(permit) => Ok(Pass { permits: self.clone(), permit: Some(permit) }),
             Decision::Refused(refusal) => {
-                let worth_telling = !matches!(refusal.reason, RefusalReason::SnapshotDue | RefusalReason::InFlight);
-                if refusal.reason == RefusalReason::SnapshotDue {
-                    self.0.wanted.notify_one();
-                }
-                Err(Wait { delay: refusal.retry_after, reason: refusal.to_string(), worth_telling })
+                let due = refusal.reason == RefusalReason::SnapshotDue;
+                let delay = if due { refusal.retry_after.min(STORING) } else { refusal.retry_after };
+                let worth_telling = !due && refusal.reason != RefusalReason::InFlight;
+                Err(Wait { delay, reason: refusal.to_string(), worth_telling })
             }
         }
     }
 
-    fn finish(&self, permit: Permit, calls: u32) {
-        let now = Now::of(&*self.0.clock);
-        if let Some(governor) = &mut self.0.state.lock().governor {
-            governor.finish(permit, calls, now);
-        }
+    /// What a lane may spend, to choose between ways by.
+    pub fn outlook(&self, lane: Lane) -> Outlook {
+        self.with(|governor, now| governor.outlook(lane, now)).unwrap_or(Outlook::UNBOUNDED)
     }
 
-    /// Grants nothing for a while: the org said that an allocation is spent.
-    pub fn hold(&self, duration: Duration) {
-        let now = Now::of(&*self.0.clock);
-        if let Some(governor) = &mut self.0.state.lock().governor {
-            governor.hold(duration, now);
+    /// Grants nothing that this limit forbids for a while: the org said that it is exceeded. False: nothing is governed here.
+    pub fn hold(&self, limit: Limit<'_>, duration: Duration) -> bool {
+        self.with(|governor, now| governor.hold(limit, duration, now)).is_some()
+    }
+
+    /// Counts records that upserts turned out to create.
+    pub fn note_created(&self, records: u64) {
+        if records > 0 {
+            self.with(|governor, _| governor.note_created(records));
         }
     }
 
@@ -161,52 +155,57 @@ impl Permits {
         if readings.is_empty() {
             return;
         }
-        let now = Now::of(&*self.0.clock);
-        if let Some(governor) = &mut self.0.state.lock().governor {
-            for reading in readings {
-                governor.observe(&reading, now);
+        self.with(|governor, now| {
+            for reading in &readings {
+                governor.observe(reading, now);
             }
-        }
+        });
     }
 
     /// What `penstock quota` shows; none without a governor.
     pub fn status(&self) -> Option<governor::Status> {
-        let now = Now::of(&*self.0.clock);
-        self.0.state.lock().governor.as_mut().map(|governor| governor.status(now))
+        self.with(|governor, now| governor.status(now))
     }
 
-    /// Waits until a snapshot is wanted. Cancel-safe.
-    pub async fn snapshot_wanted(&self) {
+    fn with<T>(&self, work: impl FnOnce(&mut Governor, Now) -> T) -> Option<T> {
+        let mut governor = self.0.governor.as_ref()?.lock();
+        let now = Now::of(&*self.0.clock);
+        Some(work(&mut governor, now))
+    }
+
+    /// Waits until an entry should be stored. Cancel-safe.
+    pub async fn store_wanted(&self) {
         self.0.wanted.notified().await;
     }
 
-    /// Stores a snapshot.
+    /// Stores this pipeline's entry, having seen everybody else's. Dropped half-way, the entry may stand or not: the governor
+    /// keeps inside both.
     ///
     /// # Errors
-    /// `StateError`: nothing is granted beyond what the last stored snapshot covers until one was stored.
-    pub async fn store(&self, store: &dyn StateStore) -> Result<(), StateError> {
-        let now = Now::of(&*self.0.clock);
-        let bytes = {
-            let mut state = self.0.state.lock();
-            let State { governor, while_storing, granted_since_snapshot } = &mut *state;
-            let Some(governor) = governor else { return Ok(()) };
-            let left = governor.config().ahead.saturating_sub(*granted_since_snapshot);
-            // After a failed try the older snapshot's rest stays the bound.
-            *while_storing = Some(while_storing.map_or(left, |earlier| earlier.min(left)));
-            *granted_since_snapshot = 0;
-            governor.snapshot(now).to_bytes()
-        };
-        store.write(vec![StateOp::Put { space: SPACE, key: self.0.org.as_str().to_owned(), value: bytes }]).await?;
-        self.0.state.lock().while_storing = None;
-        Ok(())
+    /// `LedgerError`: nothing is granted beyond the leases that may stand until an entry was stored.
+    pub async fn store(&self) -> Result<(), LedgerError> {
+        let Some(governor) = &self.0.governor else { return Ok(()) };
+        let (ledger, _turn) = (&self.0.ledger, self.0.storing.lock().await);
+        for _ in 0..TURNS_MAX {
+            let read = ledger.read().await?;
+            let now = Now::of(&*self.0.clock);
+            let (entry, config) = {
+                let mut governor = governor.lock();
+                (governor.entry(&read.peers, now), governor.config().clone())
+            };
+            let written = ledger.write(&read, &entry, &config, now.unix_ms).await;
+            let what = match &written {
+                Ok(()) => Stored::Yes,
+                Err(StateError::Conflict { .. }) => Stored::Refused,
+                Err(_) => Stored::Unknown,
+            };
+            governor.lock().stored(what);
+            match written {
+                Err(StateError::Conflict { .. }) => {}
+                written => return Ok(written?),
+            }
+        }
+        let (space, key) = (super::quota_ledger::SPACE.to_owned(), ledger.org.clone());
+        Err(StateError::Conflict { space, key }.into())
     }
-}
-
-/// Why an org's permits cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum PermitsError {
-    #[error(transparent)]
-    Snapshot(#[from] SnapshotError),
-    #[error(transparent)]
-    State(#[from] StateError),
 }

@@ -265,8 +265,10 @@ impl RedriveJob {
         carrier.crash.reach(contract::CrashPoint::AfterSend);
         self.route.org.permits.observe(self.route.org.sink.take_readings());
         let (verdicts, route_verdict) = judge(ready.len(), &answer);
-        if let Some(wait) = route_verdict.quota {
-            self.route.org.permits.hold(wait.unwrap_or(super::outcome::QUOTA_WAIT));
+        if let Some(quota) = route_verdict.quota {
+            let of_events = self.route.is_event();
+            let limit = governor::Limit::spoken_of(&quota.code, &quota.message, of_events, false);
+            self.route.org.permits.hold(limit, quota.wait.unwrap_or(super::outcome::QUOTA_WAIT));
         }
         *said = route_verdict.error;
         let company = ready.len();

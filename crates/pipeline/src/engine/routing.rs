@@ -7,6 +7,12 @@ use contract::{OutOp, Spend};
 use model::{Api, Lane};
 use std::time::Duration;
 
+/// What may be spent now, as the router weighs it.
+fn left(outlook: governor::Outlook) -> Left {
+    let now = |left: governor::Left| if left.held_for_ms > 0 { 0 } else { left.now };
+    Left { calls: now(outlook.calls), bulk_batches: now(outlook.bulk_batches), events: now(outlook.events) }
+}
+
 impl Group {
     /// Chooses an API for what is ready; none when no way is open now.
     pub(super) fn choose(&self, index: usize, lane: Lane, ready: usize, now: Duration) -> Option<Choice> {
@@ -48,7 +54,7 @@ impl Group {
             rows: ready,
             time_left: run.time_left(),
             ways: &ways,
-            left: Left::PLENTY,
+            left: left(self.org.permits.outlook(lane)),
         };
         let choice = choose(&question)?;
         let open = match choice.api {

@@ -8,9 +8,10 @@ use super::release::Release;
 use super::route::OrgPlace;
 use crate::recovery::Way;
 use crate::router::Choice;
-use crate::spec::Coalesce;
+use crate::spec::{Coalesce, Operation};
 use crate::window::{ParentKey, Taken};
 use contract::Spend;
+use governor::Ask;
 use model::{Api, BatchId, Lane, Offset, OffsetRange, Outcome, SettledRows};
 use std::time::Duration;
 
@@ -158,7 +159,9 @@ impl Group {
             }
         };
         let run = &mut self.routes[index];
-        match self.org.permits.ask(lane, &run.route.spec.id, cost, Some(run.time_left()), job) {
+        let creates = if run.route.spec.operation == Operation::Create { 1 } else { 0 };
+        let ask = Ask::new(lane, &run.route.spec.id, cost, Some(run.time_left()));
+        match self.org.permits.ask_for(&Ask { background: job, creates, ..ask }) {
             Ok(pass) => Some((place, pass)),
             Err(wait) => {
                 self.lane_wait[lane as usize] = now + wait.delay;

@@ -6,12 +6,13 @@ use super::error::EngineError;
 use super::group::{Copying, Group, GroupStart, Shared, task_failed};
 use super::leftovers::Leftovers;
 use super::permits::Permits;
+use super::quota_ledger::QuotaLedger;
 use super::reader::Reader;
 use super::redrives::{Command, InHand};
 use super::route::{Org, Route};
 use super::route_run::RouteRun;
 use super::status::{EngineStatus, RouteStatus};
-use super::tasks::{CommandWays, keep_quota, retain, watch_commands};
+use super::tasks::{CommandWays, keep_quota, read_allocations, retain, watch_commands};
 use crate::breaker::BreakerConfig;
 use crate::dlq::heal;
 use crate::recovery::{Recovered, Suspects, recover};
@@ -20,7 +21,7 @@ use crate::spec::PipelineSpec;
 use contract::{Clock, CrashPoints, Log, Sink, StateStore};
 use governor::GovernorConfig;
 use hashbrown::HashMap;
-use model::{Offset, OrgId};
+use model::{Lane, Offset, OrgId, PipelineId};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -35,6 +36,8 @@ pub struct OrgParts {
     /// Without one nothing is counted and everything is granted.
     pub governor: Option<GovernorConfig>,
     pub breaker: BreakerConfig,
+    /// The ledger that all who spend of the org's allocations share; none: the pipeline's own, in its state store.
+    pub ledger: Option<QuotaLedger>,
 }
 
 /// What the engine works with.
@@ -80,6 +83,11 @@ impl EngineHandle {
     /// An org's quota; none before the engine runs, or without a governor.
     pub fn quota(&self, org: &OrgId) -> Option<governor::Status> {
         self.permits.lock().get(org)?.status()
+    }
+
+    /// What a lane may spend of an org's allocations; none before the engine runs.
+    pub fn outlook(&self, org: &OrgId, lane: Lane) -> Option<governor::Outlook> {
+        Some(self.permits.lock().get(org)?.outlook(lane))
     }
 
     /// Says which tables' first copies are not done yet: a row waits for a parent from such a table without limit, since the
@@ -135,7 +143,7 @@ impl Engine {
         create_streams(&*log).await?;
         heal(&*log, &*parts.state).await?;
         let recovered = recover(&*log, &*parts.state, &spec.routes).await?;
-        let orgs = open_orgs(&parts, &permits).await?;
+        let orgs = open_orgs(&spec.id, &parts, &permits).await?;
         let (settler, writing) = Settler::start(log.clone());
         let carrier = Carrier {
             log: log.clone(),
@@ -159,7 +167,8 @@ impl Engine {
         });
         let mut beside = JoinSet::new();
         for org in orgs.values() {
-            beside.spawn(keep_quota(org.clone(), parts.state.clone()));
+            beside.spawn(keep_quota(org.clone()));
+            beside.spawn(read_allocations(org.clone(), parts.clock.clone()));
             let leftovers = Leftovers::of(org, &shared.spec.routes, &recovered.routes, &*parts.state).await?;
             if let Some(leftovers) = leftovers {
                 org.allow_jobs(false);
@@ -189,19 +198,26 @@ impl Engine {
         writer.spawn(writing);
         let ended = run_groups(running, &mut writer, &stop, stop_wait_max).await;
         for org in orgs.values() {
-            org.permits.store(&*parts.state).await?;
+            org.permits.store().await?;
         }
         ended
     }
 }
 
 async fn open_orgs(
+    pipeline: &PipelineId,
     parts: &EngineParts,
     permits: &Mutex<HashMap<OrgId, Permits>>,
 ) -> Result<HashMap<OrgId, Arc<Org>>, EngineError> {
     let mut orgs = HashMap::new();
     for (id, org) in &parts.orgs {
-        let opened = Permits::open(id.clone(), org.governor.clone(), &*parts.state, parts.clock.clone()).await?;
+        let own = || QuotaLedger {
+            store: parts.state.clone(),
+            org: id.as_str().to_owned(),
+            member: pipeline.as_str().to_owned(),
+        };
+        let ledger = org.ledger.clone().unwrap_or_else(own);
+        let opened = Permits::open(ledger, org.governor.clone(), parts.clock.clone()).await?;
         permits.lock().insert(id.clone(), opened.clone());
         opened.observe(org.sink.take_readings());
         orgs.insert(id.clone(), Arc::new(Org::new(id.clone(), org.sink.clone(), opened, org.breaker)));

@@ -4,29 +4,57 @@ use super::error::EngineError;
 use super::redrives::{Command, IN_HAND_MAX, InHand};
 use super::route::Org;
 use crate::dlq::{adopt_old, lowest_commands};
-use contract::{Clock, Log, StateStore};
+use contract::{Clock, Log, Spend, StateStore};
 use hashbrown::HashMap;
-use model::{Partition, RouteId, StreamPartition};
+use model::{Lane, Partition, RouteId, StreamPartition};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// The quota ledger is stored at least this often while it changes on its own (readings, forgotten buckets).
 const QUOTA_EVERY: Duration = Duration::from_secs(10);
+/// All allocations are read this often: each reading costs a call, and is some five minutes old.
+const ALLOCATIONS_EVERY: Duration = Duration::from_secs(600);
 /// Retention looks this often.
 const RETAIN_EVERY: Duration = Duration::from_secs(30);
 /// Operators' commands are looked for this often: the store tells nobody.
 const COMMANDS_EVERY: Duration = Duration::from_millis(500);
 
-/// Stores an org's quota ledger when the governor wants it.
-pub(super) async fn keep_quota(org: Arc<Org>, state: Arc<dyn StateStore>) {
+/// Stores an org's entry in the quota ledger when the governor wants it.
+pub(super) async fn keep_quota(org: Arc<Org>) {
     loop {
-        let _ = tokio::time::timeout(QUOTA_EVERY, org.permits.snapshot_wanted()).await;
-        if let Err(error) = org.permits.store(&*state).await {
+        let _ = tokio::time::timeout(QUOTA_EVERY, org.permits.store_wanted()).await;
+        if let Err(error) = org.permits.store().await {
             tracing::warn!(org = %org.id, code = %error.code(), %error, "the quota ledger was not stored; grants will stop");
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
         org.wake();
+    }
+}
+
+/// Reads all of an org's allocations, now and then: the header of each answer tells of API requests only.
+pub(super) async fn read_allocations(org: Arc<Org>, clock: Arc<dyn Clock>) {
+    let route = RouteId::new("_limits");
+    loop {
+        let mut delay = ALLOCATIONS_EVERY;
+        match org.permits.ask(Lane::Critical, &route, Spend::calls(1), Some(Duration::ZERO), false) {
+            Err(wait) => delay = wait.delay.clamp(Duration::from_millis(1), ALLOCATIONS_EVERY),
+            Ok(pass) => match org.sink.allocations().await {
+                // A target that counts nothing need not be asked again.
+                Ok(readings) if readings.is_empty() => return pass.finish(Spend::default()),
+                Ok(readings) => {
+                    pass.finish(Spend::calls(1));
+                    org.permits.observe(readings);
+                    org.wake();
+                }
+                Err(error) => {
+                    pass.finish(error.spent);
+                    tracing::warn!(org = %org.id, code = %error.code, %error, "the org's allocations were not read");
+                }
+            },
+        }
+        tracing::debug!(org = %org.id, at_ms = clock.now_ms(), ?delay, "the org's allocations are read again");
+        tokio::time::sleep(delay).await;
     }
 }
 

@@ -31,7 +31,7 @@ async fn run(folder: &Path, target: &Arc<Target>, changes: &[Change]) -> Offset 
     let parts = EngineParts {
         log: log.clone() as Arc<dyn Log>,
         state: state.clone() as Arc<dyn StateStore>,
-        orgs: [("org".into(), OrgParts { sink, governor: None, breaker: Default::default() })].into(),
+        orgs: [("org".into(), OrgParts { sink, governor: None, breaker: Default::default(), ledger: None })].into(),
         clock,
         crash: CrashPoints::default(),
         seed: 1,

@@ -223,7 +223,7 @@ impl World {
         let log = Arc::new(self.log(&life));
         let state = Arc::new(MemoryState { disk: self.disk.clone(), life: life.clone() });
         let sink = Arc::new(TargetSink { target: self.target.clone(), life: life.clone() });
-        let org = OrgParts { sink, governor: self.governor.clone(), breaker: self.breaker };
+        let org = OrgParts { sink, governor: self.governor.clone(), breaker: self.breaker, ledger: None };
         let parts = EngineParts {
             log: log.clone() as Arc<dyn Log>,
             state: state.clone() as Arc<dyn StateStore>,

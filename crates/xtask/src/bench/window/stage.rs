@@ -70,7 +70,8 @@ impl Stage {
         let parts = EngineParts {
             log: self.log.clone() as Arc<dyn Log>,
             state: self.state.clone() as Arc<dyn StateStore>,
-            orgs: [(route.org.clone(), OrgParts { sink, governor: None, breaker: Default::default() })].into(),
+            orgs: [(route.org.clone(), OrgParts { sink, governor: None, breaker: Default::default(), ledger: None })]
+                .into(),
             clock: self.clock.clone(),
             crash: CrashPoints::default(),
             seed: 1,
