@@ -30,6 +30,9 @@ pub struct SalesforceConfig {
     pub id_cache_bytes_max: usize,
     pub datetime_precision: DatetimePrecision,
     pub bulk: BulkSettings,
+    /// Scheme, host and port of the Pub/Sub API; none: `https://api.pubsub.salesforce.com:7443`, or an org on this machine
+    /// itself. Port 443 serves it, too, and there are regional hosts.
+    pub pubsub_url: Option<String>,
     pub proxy: Proxy,
     /// Allows `http://` to a host other than loopback, where secrets can be read by everybody on the way.
     pub allow_plain_http: bool,
@@ -51,6 +54,7 @@ impl SalesforceConfig {
             id_cache_bytes_max: 4 * 1024 * 1024,
             datetime_precision: DatetimePrecision::Milliseconds,
             bulk: BulkSettings::default(),
+            pubsub_url: None,
             proxy: Proxy::System,
             allow_plain_http: false,
         }
@@ -81,7 +85,8 @@ impl SalesforceConfig {
         if self.in_flight_max == 0 {
             return Err(ConfigError::NoConnections);
         }
-        Ok(ValidConfig { base, data_path: format!("/services/data/v{version}"), call_options })
+        let pubsub = self.pubsub_url.as_deref().map(|url| base_url(url, self.allow_plain_http)).transpose()?;
+        Ok(ValidConfig { base, pubsub, data_path: format!("/services/data/v{version}"), call_options })
     }
 }
 
@@ -90,6 +95,8 @@ impl SalesforceConfig {
 pub(crate) struct ValidConfig {
     /// Scheme, host and port, without a trailing slash.
     pub base: String,
+    /// The same of the Pub/Sub API, where it is set.
+    pub pubsub: Option<String>,
     /// `/services/data/v62.0`.
     pub data_path: String,
     pub call_options: HeaderValue,

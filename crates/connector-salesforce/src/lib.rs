@@ -4,6 +4,7 @@
 //!              write/ (Collections body, answers) ─┐
 //!              bulk/ (files, jobs, results) ───────┤
 //!              graph/ (graphs, single records) ────┤
+//!              pubsub/ (events over gRPC) ─────────┤
 //!   SalesforceSink ── read/ (SOQL, ids, compare) ──┼─ transport ── session ── the org
 //!              describe ───────────────────────────┘      └─ errors/ (one table), readings
 //! ```
@@ -25,6 +26,7 @@ mod describe;
 mod errors;
 mod faults;
 mod graph;
+mod pubsub;
 mod read;
 mod readings;
 mod secret;

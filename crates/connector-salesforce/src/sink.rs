@@ -4,9 +4,10 @@ use crate::bulk::{self, Bulk};
 use crate::config::{ConfigError, DatetimePrecision, SalesforceConfig};
 use crate::describe::{Descriptions, is_api_name};
 use crate::faults::{self, fault};
+use crate::pubsub::{self, Channel, Topics};
 use crate::read::{self, IdCache, Target};
 use crate::transport::{Call, Transport};
-use crate::{cost, graph, readings, write};
+use crate::{cost, graph, readings, transport, write};
 use async_trait::async_trait;
 use contract::{
     Adopted, AdoptedRow, AllocationReading, AppliedBatch, Clock, JobHost, ObjectSchema, OutBatch, OutOp, OutRow,
@@ -36,6 +37,10 @@ pub struct SalesforceSink {
     pub(crate) transport: Transport,
     pub(crate) descriptions: Descriptions,
     pub(crate) bulk: Bulk,
+    pub(crate) channel: Channel,
+    pub(crate) topics: Topics,
+    /// Our name in the org.
+    pub(crate) client_name: String,
     ids: IdCache,
     limits: SinkLimits,
     datetime_precision: DatetimePrecision,
@@ -51,7 +56,12 @@ impl SalesforceSink {
     pub fn new(config: &SalesforceConfig, clock: Arc<dyn Clock>) -> Result<Self, ConfigError> {
         let valid = config.validate()?;
         let host = valid.base.clone();
+        let pubsub = valid.pubsub.clone();
+        let http2 = transport::http2_client(config, pubsub.as_deref().unwrap_or(&host))?;
         Ok(Self {
+            channel: Channel::new(http2, pubsub, config.request_timeout),
+            topics: Topics::default(),
+            client_name: config.client_name.clone(),
             transport: Transport::new(config, valid, clock)?,
             descriptions: Descriptions::default(),
             bulk: Bulk::new(config.bulk.clone()),
@@ -156,6 +166,7 @@ impl SalesforceSink {
             (Api::Rest, _) => self.one_by_one(named(batch)?, spent).await,
             (Api::Bulk, _) => Err(write::impossible("apply", "a job is applied with a host")),
             (Api::Event, OutOp::Create) => self.create_or_upsert(batch, false, spent).await,
+            (Api::PubSub, OutOp::Create) => self.publish(batch).await,
             (Api::Event | Api::PubSub, _) => Err(write::impossible("publish", "an event can only be created")),
             (Api::Collections, OutOp::Upsert | OutOp::Create) => self.create_or_upsert(batch, false, spent).await,
             (Api::Collections, OutOp::Update | OutOp::Delete) => self.by_lookup(batch, spent).await,
@@ -278,6 +289,7 @@ impl Sink for SalesforceSink {
     }
 
     fn forget(&self, object: &ObjectName) {
+        self.topics.forget(object);
         self.descriptions.forget(object);
     }
 
@@ -293,7 +305,9 @@ impl Sink for SalesforceSink {
                 bytes_max: self.bulk.settings.file_bytes_max / 2,
                 in_flight_max: self.bulk.settings.jobs_max,
             }),
-            Api::PubSub => None,
+            Api::PubSub => {
+                Some(SinkLimits { rows_max: pubsub::EVENTS_MAX, bytes_max: pubsub::REQUEST_BYTES_MAX, ..self.limits })
+            }
         }
     }
 

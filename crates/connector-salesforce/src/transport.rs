@@ -261,22 +261,40 @@ fn gzip(body: &[u8]) -> Option<Bytes> {
 
 /// Makes the HTTP client: HTTP/1.1 (Salesforce's REST hosts), keep-alive, no redirects, bounded pool.
 fn client(config: &SalesforceConfig, base: &str) -> Result<reqwest::Client, ConfigError> {
+    let builder = builder(config, base)?
+        .http1_only()
+        .pool_max_idle_per_host(config.in_flight_max)
+        .pool_idle_timeout(IDLE_CONNECTION)
+        .gzip(true);
+    builder.build().map_err(|error| ConfigError::Client { cause: cause(error) })
+}
+
+/// Makes the HTTP client for gRPC: HTTP/2 on one connection, kept alive by pings, since a silent one may be half open.
+///
+/// # Errors
+/// `ConfigError`.
+pub(crate) fn http2_client(config: &SalesforceConfig, base: &str) -> Result<reqwest::Client, ConfigError> {
+    let builder = builder(config, base)?
+        .http2_prior_knowledge()
+        .http2_keep_alive_interval(Duration::from_secs(30))
+        .http2_keep_alive_timeout(Duration::from_secs(20))
+        .gzip(false);
+    builder.build().map_err(|error| ConfigError::Client { cause: cause(error) })
+}
+
+fn builder(config: &SalesforceConfig, base: &str) -> Result<reqwest::ClientBuilder, ConfigError> {
     // The program installs the provider in `main`; a test or another program that did not would panic in rustls.
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         let _lost_the_race = rustls::crypto::aws_lc_rs::default_provider().install_default();
     }
     let builder = reqwest::Client::builder()
-        .http1_only()
         .tcp_nodelay(true)
         .tcp_keepalive(Duration::from_secs(30))
-        .pool_max_idle_per_host(config.in_flight_max)
-        .pool_idle_timeout(IDLE_CONNECTION)
         .connect_timeout(config.connect_timeout)
         .redirect(reqwest::redirect::Policy::none())
         .referer(false)
-        .gzip(true)
         .user_agent(concat!("penstock/", env!("CARGO_PKG_VERSION")));
-    let builder = match &config.proxy {
+    Ok(match &config.proxy {
         // What is on this machine is never asked for through a proxy, whatever NO_PROXY says.
         Proxy::System if is_loopback(base) => builder.no_proxy(),
         Proxy::System => builder,
@@ -285,8 +303,7 @@ fn client(config: &SalesforceConfig, base: &str) -> Result<reqwest::Client, Conf
             reqwest::Proxy::all(url.expose())
                 .map_err(|_| ConfigError::Client { cause: "the proxy's URL cannot be read".into() })?,
         ),
-    };
-    builder.build().map_err(|error| ConfigError::Client { cause: cause(error) })
+    })
 }
 
 fn status_class(status: StatusCode) -> &'static str {

@@ -7,6 +7,7 @@ mod bulk;
 mod bulk_adopted;
 mod bulk_faults;
 mod bulk_same;
+mod events;
 mod graph;
 mod jobs;
 mod jwt;

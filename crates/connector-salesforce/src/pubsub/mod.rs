@@ -1,0 +1,23 @@
+//! Platform events by the Pub/Sub API: one unary `Publish` for a batch, each event with its own result.
+//!
+//! ```text
+//! rows ─▶ avro (the topic's schema) ─▶ publish ─▶ grpc over HTTP/2 ─▶ results, in the order of the events
+//! ```
+//!
+//! An event's id (`EventUuid` for its consumers) is made of the route and the row's position: an event that is published
+//! again after a lost answer has the same one.
+//!
+//! Source: Pub/Sub API guide; proto `eventbus.v1`.
+
+mod avro;
+mod grpc;
+mod publish;
+mod wire;
+
+pub(crate) use grpc::Channel;
+pub(crate) use publish::Topics;
+
+/// Events of a request; Salesforce advises no more.
+pub(crate) const EVENTS_MAX: usize = 200;
+/// Bytes of a request: over 3 MB is advised against, over 4 MB refused.
+pub(crate) const REQUEST_BYTES_MAX: usize = 3_000_000;
