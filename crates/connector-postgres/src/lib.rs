@@ -4,6 +4,7 @@
 //!   PostgresSource ── sessions, one after the other ──> session
 //!     connect, wire      SQL and replication connections
 //!     catalog, survey    what the server has of what is configured
+//!     volume             how much is in the tables, how often they change: for plans
 //!     slot               whether the slot is still the one that the log was filled from
 //!     capture            stream -> records -> log -> confirmation
 //!     snapshot           tables -> chunks between watermarks -> log
@@ -33,8 +34,11 @@ mod snapshot;
 mod source;
 mod survey;
 pub mod values;
+mod volume;
 mod wire;
 
 pub use config::{OnSlotMismatch, PostgresConfig};
 pub use refusal::Refusal;
+pub use snapshot::copied_tables;
 pub use source::PostgresSource;
+pub use volume::{Changes, Survey, TableVolume};

@@ -53,6 +53,25 @@ pub(crate) fn most(api: Api, op: OutOp, rows: usize) -> Spend {
     }
 }
 
+/// Calls of a job whose end is found at the first look: create, upload, close, the look, the file of what was applied.
+const JOB_CALLS: u32 = 5;
+
+/// Tells what a batch costs when nothing goes wrong, given the most that it may cost: a job's end is found at the first look, no
+/// row is refused, and record ids that are looked up are not stale.
+pub(crate) fn typical(most: Spend, api: Api, op: OutOp, rows: usize) -> Spend {
+    let lookups = match op {
+        OutOp::Upsert | OutOp::Create => 0,
+        OutOp::Update | OutOp::Delete => lookups(rows, KEY_BYTES_TYPICAL),
+    };
+    let calls = match api {
+        _ if rows == 0 => 0,
+        Api::Bulk => JOB_CALLS + lookups,
+        Api::Collections => 1 + lookups,
+        _ => most.calls,
+    };
+    Spend { calls: calls.min(most.calls), ..most }
+}
+
 fn lookups(rows: usize, key_bytes: usize) -> u32 {
     (rows * key_bytes).div_ceil(crate::read::soql::URI_BYTES_MAX - 512) as u32
 }
@@ -60,6 +79,20 @@ fn lookups(rows: usize, key_bytes: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_typical_is_never_more_than_the_most() {
+        for op in [OutOp::Upsert, OutOp::Create, OutOp::Update, OutOp::Delete] {
+            for rows in [0, 1, 200] {
+                let most = most(Api::Collections, op, rows);
+                let typical = typical(most, Api::Collections, op, rows);
+                assert!(typical.calls <= most.calls && (typical.calls > 0) == (rows > 0), "{op:?} {rows}");
+            }
+            let most = most(Api::Bulk, op, 10_000);
+            let typical = typical(most, Api::Bulk, op, 10_000);
+            assert!(typical.calls < most.calls && typical.bulk_batches == 1);
+        }
+    }
 
     #[test]
     fn an_upsert_costs_one_call_and_a_delete_its_lookup_too() {

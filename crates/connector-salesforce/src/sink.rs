@@ -315,6 +315,10 @@ impl Sink for SalesforceSink {
         cost::most(api, op, rows)
     }
 
+    fn typical_cost(&self, api: Api, op: OutOp, rows: usize) -> Spend {
+        cost::typical(self.cost(api, op, rows), api, op, rows)
+    }
+
     fn carries(&self, api: Api, row: &OutRow) -> bool {
         match api {
             Api::Bulk => bulk::carries(row),

@@ -37,6 +37,11 @@ pub trait Sink: Send + Sync + 'static {
         Spend::calls(u32::from(rows > 0))
     }
 
+    /// What a batch of so many rows costs by this way when nothing goes wrong: what plans reckon with.
+    fn typical_cost(&self, api: Api, op: OutOp, rows: usize) -> Spend {
+        self.cost(api, op, rows)
+    }
+
     /// False when this way cannot carry the row as it is (a text that CSV has no form for): it goes by another one.
     fn carries(&self, _api: Api, _row: &OutRow) -> bool {
         true

@@ -30,6 +30,8 @@ pub enum Command {
     Init(InitArgs),
     /// Checks the configuration, then connections, rights, slot, tables, objects, fields and limits.
     Check(CheckArgs),
+    /// Tells what it will cost in calls, Bulk batches and events, and whether the deadlines hold, before anything is sent.
+    Plan(PlanArgs),
     /// Runs the pipeline until it is stopped.
     Run(RunArgs),
     /// Shows where the pipeline stands.
@@ -58,6 +60,7 @@ impl Command {
             Command::Demo(_) => "demo",
             Command::Init(_) => "init",
             Command::Check(_) => "check",
+            Command::Plan(_) => "plan",
             Command::Run(_) => "run",
             Command::Status => "status",
             Command::Trace(_) => "trace",
@@ -114,6 +117,32 @@ pub struct CheckArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// Ask no database and no org: rows and changes come from --rows, --rate and `expect`.
+    #[arg(long)]
+    pub offline: bool,
+    /// Watch the tables for so long, to measure how often they change.
+    #[arg(long, value_name = "TIME")]
+    pub measure: Option<String>,
+    /// How often a table changes: city.agency=5/s (or /m, /h, /d).
+    #[arg(long, value_name = "TABLE=RATE")]
+    pub rate: Vec<String>,
+    /// How many rows a table has.
+    #[arg(long, value_name = "TABLE=ROWS")]
+    pub rows: Vec<String>,
+    /// A burst that the log must hold: 5000/s,10m or city.agency=5000/s,10m.
+    #[arg(long, value_name = "RATE,TIME")]
+    pub burst: Option<String>,
+    /// Plan as if: rate=2x rows=2x share=80% edition=unlimited licences=500 add-on=events:1 add-on=api:100000 deadline=15m
+    /// deadline=ROUTE:15m coalesce=ROUTE api=ROUTE:auto parallel=ROUTE:8 subscribers=3.
+    #[arg(long, value_name = "NAME=VALUE", num_args = 1..)]
+    pub what_if: Vec<String>,
+    /// Hold the plan that the last run began with against what it sent.
+    #[arg(long, conflicts_with_all = ["offline", "measure", "rate", "rows", "burst", "what_if"])]
+    pub actual: bool,
+}
+
+#[derive(Debug, Args)]
 pub struct RunArgs {
     /// After a slot was refused: start over with a new slot and a new copy of the tables of this source.
     #[arg(long, value_name = "SOURCE")]
@@ -124,6 +153,9 @@ pub struct RunArgs {
     /// Needed with --accept-gap.
     #[arg(long)]
     pub yes: bool,
+    /// Run although the plan says that a goal cannot be met.
+    #[arg(long)]
+    pub despite_plan: bool,
     /// Stop by itself once everything that was in the source at the start is settled.
     #[arg(long)]
     pub until_settled: bool,

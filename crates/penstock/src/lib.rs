@@ -11,6 +11,7 @@ pub mod explain;
 mod http;
 pub mod operator;
 pub mod output;
+mod plan;
 mod progress;
 mod running;
 mod signals;
@@ -57,6 +58,7 @@ async fn dispatch(cli: &Cli) -> Answer {
         Command::Demo(args) => demo::run(args, cli.json).await,
         Command::Init(args) => commands::init::run(args),
         Command::Check(args) => commands::check::run(file, args).await,
+        Command::Plan(args) => commands::plan::run(file, args).await,
         Command::Run(args) => commands::run::run(file, args, cli.json).await,
         Command::Status => commands::status::run(file).await,
         Command::Trace(args) => commands::trace::run(file, args).await,

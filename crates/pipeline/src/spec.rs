@@ -167,6 +167,44 @@ pub enum MapSource {
     Constant(serde_json::Value),
     /// A CEL expression over the table's columns.
     Cel(String),
+    /// What the change says of itself, for events and audit fields.
+    Change(ChangePart),
+}
+
+/// A part of a change beside its columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangePart {
+    /// `c`, `u`, `d`, or `r` for a row of the first copy.
+    Op,
+    /// `schema.table`.
+    Table,
+    /// The business key as JSON.
+    Key,
+    /// The row after the change as JSON; of a deleted row what the source told of it.
+    Row,
+    /// When it was committed.
+    Time,
+}
+
+impl ChangePart {
+    /// Every part.
+    pub const ALL: [ChangePart; 5] = [Self::Op, Self::Table, Self::Key, Self::Row, Self::Time];
+
+    /// Returns the configuration's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Op => "op",
+            Self::Table => "table",
+            Self::Key => "key",
+            Self::Row => "row",
+            Self::Time => "time",
+        }
+    }
+
+    /// Parses the configuration's word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|part| part.as_str() == word)
+    }
 }
 
 /// A lookup that is filled by the parent's external id.
@@ -196,6 +234,9 @@ pub enum DeletePolicy {
     Ignore,
     /// The target's row stays and one field is set (`Status__c: Closed`).
     Set { field: String, value: serde_json::Value },
+    /// A delete creates a row like any other change, from what the source told of the deleted one: for events and
+    /// histories. Only with `Operation::Create`.
+    Create,
 }
 
 /// What happens when the source's table is truncated. A truncate names no keys, so it can never be carried out as row

@@ -4,8 +4,8 @@
 //! store (space `chunk`), which follows. After a crash the log's entry is at most one chunk ahead, and is taken over.
 
 use crate::position::snapshot_producer;
-use contract::{ProducerState, SourceContext, SourceError, StateError, StateOp};
-use model::{StreamPartition, TableName};
+use contract::{ProducerState, SourceContext, SourceError, StateError, StateOp, StateStore};
+use model::{SourceId, StreamPartition, TableName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -106,6 +106,28 @@ impl Ledger {
         ctx.state.write(vec![StateOp::Put { space: SPACE, key, value }]).await?;
         self.entries.insert((stored.to, stored.entry.table.clone()), stored.entry);
         Ok(())
+    }
+}
+
+/// How far the copies of a source's tables have come: rows copied so far, none when all are. Tables that were never begun are
+/// left out. For a look from outside; a run decides by more than this.
+///
+/// # Errors
+/// When the state store cannot be read.
+pub async fn copied_tables(
+    state: &dyn StateStore,
+    source: &SourceId,
+) -> Result<BTreeMap<TableName, Option<u64>>, StateError> {
+    let prefix = format!("{source}/");
+    let (mut copied, mut after) = (BTreeMap::new(), None::<String>);
+    loop {
+        let page = state.scan(SPACE, &prefix, after.as_deref(), 500).await?;
+        let Some((last, _)) = page.last() else { return Ok(copied) };
+        after = Some(last.clone());
+        let stored = page.iter().filter_map(|(_, value)| serde_json::from_slice::<Stored>(value).ok());
+        for entry in stored.map(|stored| stored.entry).filter(|entry| !entry.retired) {
+            copied.insert(entry.table.clone(), if entry.done { None } else { Some(entry.rows) });
+        }
     }
 }
 

@@ -26,6 +26,7 @@ mod visibility;
 mod window;
 
 pub(crate) use copier::{Copier, CopierParts, CopyTable, WATERMARK_PREFIX, report_phase};
+pub use ledger::copied_tables;
 pub(crate) use ledger::{Ledger, LedgerEntry};
 pub(crate) use shape::{CopyShape, Describing};
 pub(crate) use window::{ChunkOutcome, Window};

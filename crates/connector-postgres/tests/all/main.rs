@@ -11,4 +11,5 @@ mod live;
 mod schema;
 mod slots;
 mod snapshot;
+mod survey;
 mod volume;

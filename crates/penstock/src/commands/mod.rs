@@ -6,6 +6,7 @@ pub mod explain;
 pub mod init;
 mod opened;
 pub mod org;
+pub mod plan;
 pub mod prove;
 pub mod quota;
 pub mod run;

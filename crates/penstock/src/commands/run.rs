@@ -10,6 +10,7 @@ use super::opened::problem;
 use crate::cli::RunArgs;
 use crate::config::{Config, Loaded, Places, load_file};
 use crate::output::{Answer, Exit, Problem};
+use crate::plan::before_run::{self, Starting};
 use crate::running::{Running, RunningFile};
 use crate::status_view::StatusView;
 use crate::wiring::{self, DataDir};
@@ -60,7 +61,10 @@ pub async fn run(config_file: &Path, args: &RunArgs, as_json: bool) -> Answer {
         return Answer { exit: Exit::Usage, ..Answer::failed(problem) };
     }
     match Pipeline::open(config, places, args).await {
-        Ok(pipeline) => pipeline.work(args, as_json).await,
+        Ok(pipeline) => match pipeline.plan(args).await {
+            Ok(()) => pipeline.work(args, as_json).await,
+            Err(refused) => *refused,
+        },
         Err(problem) => Answer::failed(problem),
     }
 }
@@ -115,6 +119,18 @@ impl Pipeline {
         }
         let tables = describe(&sources).await?;
         Ok(Self { config, data, clock, log: Arc::new(log), state: Arc::new(state), sources, sinks, tables, places })
+    }
+
+    /// Refuses a configuration whose goals cannot be met.
+    async fn plan(&self, args: &RunArgs) -> Result<(), Box<Answer>> {
+        let starting = Starting {
+            config: &self.config,
+            places: &self.places,
+            state: self.state.clone(),
+            sinks: &self.sinks,
+            clock: &*self.clock,
+        };
+        before_run::check(starting, args.despite_plan).await
     }
 
     async fn work(self, args: &RunArgs, as_json: bool) -> Answer {

@@ -8,16 +8,18 @@
 
 mod cross;
 mod errors;
+mod expect;
 mod load;
 mod places;
 mod router;
 pub(crate) mod values;
 
 pub use errors::{BreakerSettings, RetryClassConfig, RetryConfig};
+pub use expect::{ExpectConfig, ExpectedBurst, ExpectedChanges};
 pub use load::{Loaded, load_file, load_text, schema};
 pub use places::Places;
 pub use router::{ApiWord, RouterConfig, RuleConfig};
-pub use values::{MapValue, Percent, SecretText, Size, Time, WordOrCel};
+pub use values::{MapValue, Percent, Rate, SecretText, Size, Time, WordOrCel};
 
 use model::{TableName, ValueMode};
 use schemars::JsonSchema;
@@ -52,6 +54,9 @@ pub struct Config {
     pub router: RouterConfig,
     #[serde(default)]
     pub limits: LimitsConfig,
+    /// What `penstock plan` reckons with, and what `penstock run` checks before it starts.
+    #[serde(default)]
+    pub expect: ExpectConfig,
 }
 
 impl Config {
@@ -373,6 +378,8 @@ pub enum DeletesConfig {
     #[default]
     Delete,
     Ignore,
+    /// A delete creates a row like any other change (`operation: create`): for events and histories.
+    Create,
     /// `set: {Field__c: value}`: exactly one field.
     Set(Named<serde_json::Value>),
 }

@@ -1,5 +1,6 @@
 //! The small values of a configuration: durations, shares, sizes, secrets, mapped fields.
 
+use pipeline::spec::ChangePart;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer};
@@ -90,6 +91,31 @@ macro_rules! from_text {
     };
 }
 
+/// How often something happens, per second: `20/s`, `90/m`, `5000/h`, `2/d`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rate(pub f64);
+
+impl Rate {
+    /// Parses a number and a unit of time.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is not a rate; write a number per s, m, h or d, for example 20/s");
+        let (number, unit) = text.split_once('/').ok_or_else(wrong)?;
+        let number: f64 = number.trim().parse().map_err(|_| wrong())?;
+        let seconds = match unit.trim() {
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3_600.0,
+            "d" => 86_400.0,
+            _ => return Err(wrong()),
+        };
+        if !number.is_finite() || !(0.0..=1e9).contains(&number) {
+            return Err(wrong());
+        }
+        Ok(Self(number / seconds))
+    }
+}
+
+from_text!(Rate, "Rate", r"^[0-9]+(\.[0-9]+)?/(s|m|h|d)$", "How often: 20/s, 90/m, 5000/h, 2/d");
 from_text!(Time, "Time", r"^[0-9]+(ms|s|m|h|d)$", "A length of time: 250ms, 5s, 10m, 2h, 1d");
 from_text!(Percent, "Percent", r"^[0-9]+(\.[0-9]+)?%$", "A share: 50%");
 from_text!(Size, "Size", r"^[0-9]+(B|KiB|MiB|GiB)$", "A size: 64MiB");
@@ -166,6 +192,7 @@ pub enum MapValue {
     Column(String),
     Constant(serde_json::Value),
     Cel(String),
+    Change(ChangePart),
 }
 
 /// A word, or an expression that gives one.
@@ -185,6 +212,7 @@ struct CelOnly {
 #[serde(deny_unknown_fields)]
 struct CelOrConstant {
     cel: Option<String>,
+    change: Option<String>,
     #[serde(rename = "const", default, deserialize_with = "present")]
     constant: Option<serde_json::Value>,
 }
@@ -194,6 +222,13 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<serde_js
     serde_json::Value::deserialize(deserializer).map(Some)
 }
 
+fn change<E: Error>(part: String) -> Result<MapValue, E> {
+    ChangePart::from_word(&part).map(MapValue::Change).ok_or_else(|| {
+        let known: Vec<&str> = ChangePart::ALL.into_iter().map(ChangePart::as_str).collect();
+        E::custom(format!("{part:?} is no part of a change; write one of {}", known.join(", ")))
+    })
+}
+
 impl<'de> Deserialize<'de> for MapValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Shape;
@@ -201,7 +236,7 @@ impl<'de> Deserialize<'de> for MapValue {
             type Value = MapValue;
 
             fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("a column's name, {const: value} or {cel: 'expression'}")
+                f.write_str("a column's name, {const: value}, {cel: 'expression'} or {change: part}")
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<MapValue, E> {
@@ -210,9 +245,10 @@ impl<'de> Deserialize<'de> for MapValue {
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<MapValue, A::Error> {
                 match CelOrConstant::deserialize(MapAccessDeserializer::new(map))? {
-                    CelOrConstant { cel: Some(text), constant: None } => Ok(MapValue::Cel(text)),
-                    CelOrConstant { cel: None, constant: Some(value) } => Ok(MapValue::Constant(value)),
-                    _ => Err(A::Error::custom("write either const or cel")),
+                    CelOrConstant { cel: Some(text), constant: None, change: None } => Ok(MapValue::Cel(text)),
+                    CelOrConstant { cel: None, constant: Some(value), change: None } => Ok(MapValue::Constant(value)),
+                    CelOrConstant { cel: None, constant: None, change: Some(part) } => change(part),
+                    _ => Err(A::Error::custom("write one of const, cel and change")),
                 }
             }
         }
@@ -227,11 +263,12 @@ impl JsonSchema for MapValue {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "description": "A column's name, {const: value} or {cel: 'expression'}",
+            "description": "A column's name, {const: value}, {cel: 'expression'}, or {change: op|table|key|row|time}",
             "oneOf": [
                 {"type": "string"},
                 {"type": "object", "properties": {"const": true}, "required": ["const"], "additionalProperties": false},
-                {"type": "object", "properties": {"cel": {"type": "string"}}, "required": ["cel"], "additionalProperties": false}
+                {"type": "object", "properties": {"cel": {"type": "string"}}, "required": ["cel"], "additionalProperties": false},
+                {"type": "object", "properties": {"change": {"enum": ["op", "table", "key", "row", "time"]}}, "required": ["change"], "additionalProperties": false}
             ]
         })
     }
@@ -290,6 +327,10 @@ mod tests {
         for wrong in ["50", "0%", "101%", "x%", "NaN%"] {
             assert!(Percent::parse(wrong).is_err(), "{wrong}");
         }
+        assert_eq!(Rate::parse("90/m").unwrap().0, 1.5);
+        for wrong in ["", "5", "/s", "5/y", "-1/s", "NaN/s", "inf/s", "1e30/s"] {
+            assert!(Rate::parse(wrong).is_err(), "{wrong}");
+        }
         assert_eq!(Size::parse("64MiB").unwrap().0, 64 << 20);
         for wrong in ["64", "64MB", "MiB", "99999999999999GiB"] {
             assert!(Size::parse(wrong).is_err(), "{wrong}");
@@ -317,6 +358,9 @@ mod tests {
         assert_eq!(parse(r#"{"const": null}"#).unwrap(), MapValue::Constant(serde_json::Value::Null));
         assert_eq!(parse(r#"{"cel": "a + b"}"#).unwrap(), MapValue::Cel("a + b".into()));
         assert!(parse(r#"{"cel": "a", "const": 1}"#).is_err());
+        assert_eq!(parse(r#"{"change": "row"}"#).unwrap(), MapValue::Change(ChangePart::Row));
+        assert!(parse(r#"{"change": "colour"}"#).is_err());
+        assert!(parse(r#"{"change": "op", "cel": "a"}"#).is_err());
         assert!(parse(r#"{"sql": "a"}"#).is_err());
         assert!(parse("{}").is_err());
     }

@@ -82,6 +82,7 @@ fn map_source(value: &MapValue) -> MapSource {
         MapValue::Column(name) => MapSource::Column(name.clone()),
         MapValue::Constant(value) => MapSource::Constant(value.clone()),
         MapValue::Cel(text) => MapSource::Cel(text.clone()),
+        MapValue::Change(part) => MapSource::Change(*part),
     }
 }
 
@@ -103,6 +104,7 @@ fn deletes(deletes: &DeletesConfig) -> DeletePolicy {
     match deletes {
         DeletesConfig::Delete => DeletePolicy::Delete,
         DeletesConfig::Ignore => DeletePolicy::Ignore,
+        DeletesConfig::Create => DeletePolicy::Create,
         DeletesConfig::Set(fields) => match fields.iter().next() {
             Some((field, value)) => DeletePolicy::Set { field: field.clone(), value: value.clone() },
             None => DeletePolicy::Ignore,

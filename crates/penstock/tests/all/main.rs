@@ -3,7 +3,11 @@
 mod check;
 mod city;
 mod commands;
+mod examples;
 mod org;
+mod package;
+mod plan;
+mod plan_and_run;
 
 use serde_json::Value;
 use std::path::Path;

@@ -79,16 +79,24 @@ impl Group {
             () if by_job && ready < run.rows_wanted(Api::Bulk) && (copying || self.is_behind()) => {
                 self.shared.spec.router.bulk_wait
             }
-            // The first rows of a copy are the beginning of a job.
-            () if !by_job && lane == Lane::Bulk && copying && run.route.may_go_by_job() => {
-                self.shared.spec.router.bulk_wait
-            }
+            // The first rows of a copy are the beginning of a job; where an expression tells the lane, too, if live changes in
+            // between can bear it.
+            () if !by_job && copying && self.bears_bulk_wait(index, lane) => self.shared.spec.router.bulk_wait,
             () if !by_job && run.in_flight[lane as usize] > 0 && ready < choice.rows => run.route.spec.batch.linger,
             () => return true,
         };
         let since = *self.routes[index].linger[lane as usize].get_or_insert(now);
         self.routes[index].linger_for[lane as usize] = wait;
         now >= since + wait
+    }
+
+    /// True when rows of the lane may wait for a job's company.
+    fn bears_bulk_wait(&self, index: usize, lane: Lane) -> bool {
+        /// A wait is a tenth of the deadline at most.
+        const OF_DEADLINE: u32 = 10;
+        let (route, wait) = (&self.routes[index].route, self.shared.spec.router.bulk_wait);
+        let in_time = lane == Lane::Standard && wait.saturating_mul(OF_DEADLINE) <= route.spec.deadline;
+        route.may_go_by_job() && (lane == Lane::Bulk || in_time)
     }
 
     /// True while the source still copies the route's table.

@@ -132,7 +132,7 @@ impl KeyPlan {
             Some(MapSource::Column(name)) => Target::Column(index_of(name)),
             Some(MapSource::Cel(text)) => Expression::compile(text, &route.schema.columns)
                 .map_or(Target::None, |expression| Target::Expression(Arc::new(expression))),
-            Some(MapSource::Constant(_)) | None => Target::None,
+            Some(MapSource::Constant(_) | MapSource::Change(_)) | None => Target::None,
         };
         let covered = matches!((source, route.key.as_slice()), (Some(MapSource::Column(name)), [key]) if name == key);
         let business = if covered { Vec::new() } else { route.key.iter().map(|name| index_of(name)).collect() };

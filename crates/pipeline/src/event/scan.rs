@@ -240,6 +240,14 @@ fn end_of_string(json: &[u8], at: usize) -> Result<usize, Broken> {
     }
 }
 
+/// The first value of a text that may go on behind it.
+///
+/// # Errors
+/// `Broken` when it does not end.
+pub fn first_value(json: &[u8]) -> Result<&[u8], Broken> {
+    end_of_value(json, 0).map(|end| &json[..end])
+}
+
 /// Returns the place after the value that begins at `at`.
 #[inline]
 fn end_of_value(json: &[u8], at: usize) -> Result<usize, Broken> {

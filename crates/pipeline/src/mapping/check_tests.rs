@@ -2,7 +2,7 @@
 
 use crate::event::ChangeView;
 use crate::mapping::{MappedRow, Mapper, RowRefusal};
-use crate::spec::{DeletePolicy, LaneSpec, MapSource, Operation, ReferenceSpec, RouteSpec, TruncatePolicy};
+use crate::spec::{ChangePart, DeletePolicy, LaneSpec, MapSource, Operation, ReferenceSpec, RouteSpec, TruncatePolicy};
 use contract::{FieldKind, FieldSchema, ObjectSchema, OutOp};
 use model::{
     Cell, Column, ColumnType, FieldValue, Lane, RecordBatchBuilder, ReplicaIdentity, Severity, StreamId,
@@ -322,6 +322,70 @@ fn deletes_follow_the_policy() {
     assert_eq!(json(&map(&route, "c", &created(ROW), &[]).unwrap())[6], "Unchanged");
     route.deletes = DeletePolicy::Ignore;
     assert_eq!(look("d", value, &[], |view| compile(&route).passes(view)), Ok(false));
+}
+
+/// A route that tells changes as events.
+fn event_route() -> RouteSpec {
+    let mut route = route();
+    (route.operation, route.external_id, route.deletes) = (Operation::Create, None, DeletePolicy::Create);
+    route.references.clear();
+    let change = |part| MapSource::Change(part);
+    route.map = vec![
+        ("Subject".into(), change(ChangePart::Op)),
+        ("Opened__c".into(), change(ChangePart::Time)),
+        ("Request_Key__c".into(), change(ChangePart::Key)),
+        ("Position__c".into(), change(ChangePart::Table)),
+        ("Status".into(), cel("status == 'done' ? 'Closed' : 'New'")),
+        ("Cost__c".into(), MapSource::Column("cost".into())),
+        ("Urgent__c".into(), MapSource::Constant(true.into())),
+    ];
+    route
+}
+
+#[test]
+fn a_change_tells_its_op_key_table_row_and_time() {
+    let table = [("table", "city.request")];
+    let row = map(&event_route(), "c", &created(ROW), &table).unwrap();
+    assert_eq!((row.op, row.key.clone()), (OutOp::Create, None));
+    let cells = json(&row);
+    assert_eq!((&*cells[0], &*cells[3]), ("\"c\"", "\"city.request\""));
+    assert!(cells[1].starts_with("\"") && cells[1].ends_with("Z\""), "{cells:?}");
+    let mut whole = event_route();
+    put(&mut whole, "Subject", MapSource::Change(ChangePart::Row));
+    let row = map(&whole, "c", &created(ROW), &table).unwrap();
+    let at = whole.map.iter().position(|(name, _)| name == "Subject").unwrap();
+    let Cell::Value(FieldValue::Text(text)) = &row.cells[at] else { panic!("{row:?}") };
+    assert_eq!(
+        serde_json::from_str::<serde_json::Value>(text).unwrap(),
+        serde_json::from_str::<serde_json::Value>(ROW).unwrap(),
+        "the row and nothing behind it"
+    );
+}
+
+#[test]
+fn a_delete_creates_a_row_of_what_is_known_where_it_is_told_to() {
+    let value = r#"{"before":{"id":7,"title":null,"status":null,"cost":null},"after":null}"#;
+    let row = map(&event_route(), "d", value, &[]).unwrap();
+    let cells = json(&row);
+    assert_eq!((row.op, &*cells[0]), (OutOp::Create, "\"d\""));
+    // The identity holds only the key: a null of another column says nothing of it.
+    assert_eq!((&*cells[4], &*cells[5], &*cells[6]), ("Unchanged", "Unchanged", "true"));
+    let mut full = event_route();
+    full.schema.replica_identity = ReplicaIdentity::Full;
+    let value = format!(r#"{{"before":{ROW},"after":null}}"#);
+    assert_eq!(json(&map(&full, "d", &value, &[]).unwrap())[4], "\"Closed\"");
+}
+
+#[test]
+fn mistakes_in_changes_are_found() {
+    assert_eq!(findings(|r| put(r, "Cost__c", MapSource::Change(ChangePart::Op))), error("PS5204", "map.Cost__c"));
+    assert_eq!(findings(|r| r.deletes = DeletePolicy::Create), error("PS5102", "deletes"));
+    assert_eq!(
+        findings(|r| {
+            put(r, "Request_Key__c", MapSource::Change(ChangePart::Op));
+        }),
+        error("PS5103", "map")
+    );
 }
 
 #[test]

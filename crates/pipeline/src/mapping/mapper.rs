@@ -1,5 +1,6 @@
 //! A route's mapping, compiled: one pass over the row's JSON, then one coercion per field.
 
+use super::change;
 use super::check::{self, Checked};
 use super::coerce::{coerce, is_zoned};
 use super::fields::FieldTarget;
@@ -10,7 +11,7 @@ use crate::event::scan::{Members, name_is};
 use crate::event::value::{Beyond, Scalar, decode};
 use crate::event::{ChangeView, calendar};
 use crate::expr::{Evaluated, Expression, Found};
-use crate::spec::{RouteSpec, TruncatePolicy};
+use crate::spec::{ChangePart, RouteSpec, TruncatePolicy};
 use cel::Value;
 use contract::{ObjectSchema, OutColumn, OutOp};
 use model::{Cell, ColumnType, FieldValue, Finding, Lane, Op, ValueMode};
@@ -56,6 +57,7 @@ pub(super) enum FieldSource {
     Column(usize),
     Constant(Cell),
     Expression(Expression),
+    Change(ChangePart),
 }
 
 #[derive(Debug)]
@@ -64,6 +66,8 @@ pub(super) enum DeletePlan {
     Ignore,
     /// The whole row's cells: unchanged but for one.
     Set(Vec<Cell>),
+    /// A row of its own.
+    Create,
 }
 
 #[derive(Debug)]
@@ -170,11 +174,14 @@ impl Mapper {
     pub fn map(&self, view: &ChangeView<'_>) -> Result<MappedRow, RowRefusal> {
         match view.op() {
             Op::Truncate => Err(Kind::Truncate.of_row("a truncate names no rows")),
+            Op::Delete if matches!(self.deletes, DeletePlan::Create) => self.map_last(view),
             Op::Delete => {
                 let key = self.map_key(view, &[])?;
                 Ok(match &self.deletes {
                     DeletePlan::Set(cells) => MappedRow { op: OutOp::Update, key, cells: cells.clone() },
-                    DeletePlan::Delete | DeletePlan::Ignore => MappedRow { op: OutOp::Delete, key, cells: Vec::new() },
+                    DeletePlan::Delete | DeletePlan::Ignore | DeletePlan::Create => {
+                        MappedRow { op: OutOp::Delete, key, cells: Vec::new() }
+                    }
                 })
             }
             Op::Create | Op::Update | Op::Read => {
@@ -240,6 +247,7 @@ impl Mapper {
             }
             FieldSource::Expression(expression) => self.map_expression(expression, view, &plan.target),
             FieldSource::Constant(cell) => Ok(cell.clone()),
+            FieldSource::Change(part) => coerce(change::part(view, *part)?, true, &plan.target),
         };
         match cell {
             Ok(Cell::Value(value)) => Ok(Some(value)),
@@ -259,7 +267,30 @@ impl Mapper {
             },
             FieldSource::Constant(cell) => Ok(cell.clone()),
             FieldSource::Expression(expression) => self.map_expression(expression, view, &plan.target),
+            FieldSource::Change(part) => coerce(change::part(view, *part)?, true, &plan.target),
         }
+    }
+
+    /// Maps a delete to a row of its own: what the source did not tell of the deleted row is left out.
+    fn map_last(&self, view: &ChangeView<'_>) -> Result<MappedRow, RowRefusal> {
+        let key = self.map_key(view, &[])?;
+        let cell = |plan: &FieldPlan| match &plan.source {
+            FieldSource::Column(index) => match self.find(view, &self.columns[*index].name) {
+                Found::Raw(raw) => self.map_column(raw, &self.columns[*index], &plan.target),
+                Found::Unchanged | Found::Missing => Ok(Cell::Unchanged),
+            },
+            FieldSource::Expression(expression) => {
+                let known = |column: &model::Column| matches!(self.find(view, &column.name), Found::Raw(_));
+                if expression.columns().iter().all(known) {
+                    self.map_expression(expression, view, &plan.target)
+                } else {
+                    Ok(Cell::Unchanged)
+                }
+            }
+            FieldSource::Constant(_) | FieldSource::Change(_) => self.map_field(plan, view, &[]),
+        };
+        let cells = self.fields.iter().map(cell).collect::<Result<_, _>>()?;
+        Ok(MappedRow { op: OutOp::Create, key, cells })
     }
 
     #[inline]

@@ -13,6 +13,7 @@
 //!
 //! What a value becomes is told in `coerce`; what expressions may do in `crate::expr`.
 
+mod change;
 mod check;
 mod coerce;
 mod fields;

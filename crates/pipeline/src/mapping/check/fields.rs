@@ -78,8 +78,25 @@ impl<'a> Check<'a> {
                 self.check_expression(&expression, &target, place);
                 FieldSource::Expression(expression)
             }
+            MapSource::Change(part) => {
+                self.check_change(*part, &target, place);
+                FieldSource::Change(*part)
+            }
         };
         Some(FieldPlan { target, source })
+    }
+
+    /// A change's part is a text, its time a moment.
+    fn check_change(&mut self, part: ChangePart, target: &FieldTarget, place: &str) {
+        let fits = match (part, target.kind) {
+            (ChangePart::Time, kind) => matches!(kind, FieldKind::Datetime | FieldKind::Date | FieldKind::Text),
+            (_, kind) => matches!(kind, FieldKind::Text | FieldKind::TextArea | FieldKind::Picklist),
+        };
+        if !fits {
+            let cause =
+                format!("{{change: {}}} does not fit {}, which is {:?}", part.as_str(), target.name, target.kind);
+            self.error("PS5204", place, cause, "map it to a text; {change: time} also to a date and time");
+        }
     }
 
     fn check_column(&mut self, name: &str, field: &FieldSchema, target: &FieldTarget, place: &str) {
@@ -204,6 +221,13 @@ impl<'a> Check<'a> {
         let (name, value) = match &route.deletes {
             DeletePolicy::Delete => return DeletePlan::Delete,
             DeletePolicy::Ignore => return DeletePlan::Ignore,
+            DeletePolicy::Create => {
+                if route.operation != Operation::Create {
+                    let cause = "deletes: create makes a new row, and the route does not create rows";
+                    self.error("PS5102", "deletes", cause, "set operation: create, or choose delete, ignore or set");
+                }
+                return DeletePlan::Create;
+            }
             DeletePolicy::Set { field, value } => (field, value),
         };
         let Some(field) = self.field(name, "deletes.set") else { return DeletePlan::Ignore };

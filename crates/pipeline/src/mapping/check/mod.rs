@@ -12,7 +12,7 @@ use super::fields::FieldTarget;
 use super::mapper::{DeletePlan, FieldPlan, FieldSource, LanePlan, Mapper, ReadColumn, scalar_of};
 use crate::event::value::Scalar;
 use crate::expr::{Expression, ProblemKind};
-use crate::spec::{DeletePolicy, LaneSpec, MapSource, Operation, RouteSpec};
+use crate::spec::{ChangePart, DeletePolicy, LaneSpec, MapSource, Operation, RouteSpec};
 use cel::Value;
 use contract::{FieldKind, FieldSchema, ObjectSchema, OutColumn, OutOp};
 use model::{Cell, Finding, Lane, ReplicaIdentity};
@@ -164,8 +164,8 @@ impl<'a> Check<'a> {
             if route.operation != Operation::Create {
                 let fix = "set to.external_id to a field that is marked External ID";
                 self.error("PS5103", "to.external_id", "an upsert or update needs an external id", fix);
-            } else if route.deletes != DeletePolicy::Ignore {
-                let fix = "set deletes: ignore, or give an external id";
+            } else if !matches!(route.deletes, DeletePolicy::Ignore | DeletePolicy::Create) {
+                let fix = "set deletes: ignore, or deletes: create for a row of its own, or give an external id";
                 self.error("PS5102", "deletes", "without an external id a deleted row cannot be found", fix);
             }
             return None;
@@ -201,7 +201,7 @@ impl<'a> Check<'a> {
 
     fn check_delete_carries_key(&mut self, source: &MapSource) {
         let route = self.route;
-        if route.deletes == DeletePolicy::Ignore {
+        if matches!(route.deletes, DeletePolicy::Ignore | DeletePolicy::Create) {
             return;
         }
         let read: Vec<String> = match source {
@@ -209,8 +209,9 @@ impl<'a> Check<'a> {
             MapSource::Cel(text) => Expression::compile(text, &route.schema.columns)
                 .map(|expression| expression.columns().iter().map(|column| column.name.clone()).collect())
                 .unwrap_or_default(),
-            MapSource::Constant(_) => {
-                let cause = "the external id is a constant: all rows would be one";
+            MapSource::Change(ChangePart::Key) => return,
+            MapSource::Constant(_) | MapSource::Change(_) => {
+                let cause = "the external id is the same for many rows: they would be one";
                 self.error("PS5103", "map", cause, "map it from a column");
                 return;
             }
