@@ -9,7 +9,7 @@ use crate::mapping::Mapper;
 use crate::router::{ApiSetting, Paces, RouterSpec};
 use crate::spec::RouteSpec;
 use contract::{Sink, SinkLimits};
-use model::{Api, Lane, OrgId};
+use model::{Api, Finding, Lane, OrgId};
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -147,6 +147,7 @@ impl Route {
         org: Arc<Org>,
     ) -> Result<Self, EngineError> {
         let (mapper, described) = compile(spec, &*org.sink).await?;
+        has_way(spec, &*org.sink)?;
         let said = |locks| spec.references.iter().any(|reference| reference.locks == Some(locks));
         let locks = AtomicBool::new(said(true) || (described && !said(false)));
         let mapper = RwLock::new(Arc::new(mapper));
@@ -228,6 +229,18 @@ impl Route {
         };
         may && self.org.sink.limits(Api::Bulk).is_some()
     }
+}
+
+/// Refuses a route whose `api` the target does not have: it would wait for ever.
+fn has_way(spec: &RouteSpec, sink: &dyn Sink) -> Result<(), EngineError> {
+    let ApiSetting::Only(api) = spec.api else { return Ok(()) };
+    let ways = if api == Api::Event { vec![Api::Event, Api::PubSub] } else { vec![api] };
+    if ways.iter().any(|api| sink.limits(*api).is_some()) {
+        return Ok(());
+    }
+    let cause = format!("the org does not take rows by {api}");
+    let finding = Finding::error("PS5220", format!("route {}: api", spec.id), cause, "write api: auto, or another one");
+    Err(EngineError::Plan { route: spec.id.clone(), findings: Findings(vec![finding]) })
 }
 
 /// The mapper, and whether the target says that the rows' parents are locked with them.

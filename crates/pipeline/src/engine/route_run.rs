@@ -178,11 +178,12 @@ impl RouteRun {
             && (self.pause.streak == 0 || self.batches_in_flight() + self.jobs == 0)
     }
 
-    /// True when another call of the lane may go out.
+    /// True when another call of the lane may go out. A lower lane leaves memory for a batch of each higher one.
     pub fn may_call(&self, api: Api, lane: Lane, bytes_in_memory_max: usize) -> bool {
         let (in_flight, limits) = (self.batches_in_flight(), self.route.limits(api));
+        let batches = in_flight + 1 + lane as usize;
         self.in_flight[lane as usize] < self.route.spec.parallel.max(1)
-            && limits.is_some_and(|limits| in_flight == 0 || (in_flight + 1) * limits.bytes_max <= bytes_in_memory_max)
+            && limits.is_some_and(|limits| in_flight == 0 || batches * limits.bytes_max <= bytes_in_memory_max)
     }
 
     /// True when another job may be made: the rows of one are in memory at a time.

@@ -82,6 +82,10 @@ impl Group {
             // The first rows of a copy are the beginning of a job; where an expression tells the lane, too, if live changes in
             // between can bear it.
             () if !by_job && copying && self.bears_bulk_wait(index, lane) => self.shared.spec.router.bulk_wait,
+            // So are those of a backlog of bulk rows.
+            () if !by_job && lane == Lane::Bulk && run.route.may_go_by_job() && self.is_behind() => {
+                self.shared.spec.router.bulk_wait
+            }
             () if !by_job && run.in_flight[lane as usize] > 0 && ready < choice.rows => run.route.spec.batch.linger,
             () => return true,
         };

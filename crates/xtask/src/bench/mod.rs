@@ -3,6 +3,7 @@
 //! Every bench answers with one flat JSON object; `--json` prints it on one line, otherwise it is an aligned table.
 
 mod capture;
+mod delivery;
 mod latency;
 mod log;
 mod org;
@@ -29,6 +30,12 @@ pub struct BenchArgs {
     /// latency: how long each rate is held.
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(3..=600))]
     seconds: u64,
+    /// delivery: records of the backlog.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(5_000..=10_000_000))]
+    rows: u64,
+    /// delivery: one stage only.
+    #[arg(long, value_name = "STAGE", value_parser = clap::builder::PossibleValuesParser::new(delivery::STAGES))]
+    stage: Option<String>,
 }
 
 /// What is measured.
@@ -38,6 +45,8 @@ enum Bench {
     Capture,
     /// Appends and reads of the embedded log.
     Log,
+    /// What a backlog costs, what deadlines hold beside it, and a day at twice the allocation.
+    Delivery,
     /// Commit in PostgreSQL to applied in the org.
     Latency,
     /// What one core of the simulated org serves.
@@ -61,6 +70,7 @@ pub async fn run(args: BenchArgs) -> anyhow::Result<()> {
         Bench::Log => log::run().await?,
         Bench::Window => window::run().await?,
         Bench::Org => org::run().await?,
+        Bench::Delivery => delivery::run(delivery::Options { rows: args.rows, stage: args.stage }).await?,
         Bench::Latency => latency::run(latency::Options { worker: args.worker, seconds: args.seconds }).await?,
     };
     print(&figures, args.json);

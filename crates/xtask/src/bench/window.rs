@@ -10,7 +10,7 @@
 
 mod backlog;
 mod flow;
-mod stage;
+pub(super) mod stage;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use contract::{Clock, CrashPoints, Log, Sink, StateStore, StreamSpec, SystemClock};
+use governor::GovernorConfig;
 use log_store::{LogOptions, LogStore};
 use model::{Column, ColumnType, Offset, RecordBatchBuilder, ReplicaIdentity, StreamPartition, TableName, TableSchema};
 use pipeline::engine::{Engine, EngineError, EngineHandle, EngineParts, OrgParts};
@@ -53,11 +54,26 @@ impl Stage {
     }
 
     /// Appends records `[from, to)` of `id_of(n)`; answers when they are durable.
-    pub async fn append(&self, (from, to): (u64, u64), lane: &str, id_of: impl Fn(u64) -> u64) -> Result<Offset> {
+    pub async fn append(&self, range: (u64, u64), lane: &str, id_of: impl Fn(u64) -> u64) -> Result<Offset> {
+        self.write(range, lane, id_of, self.clock.now_ms()).await
+    }
+
+    /// The same for records of keys of their own, at a time of the caller's (Unix milliseconds).
+    pub async fn append_at(&self, range: (u64, u64), lane: &str, now_ms: i64) -> Result<Offset> {
+        self.write(range, lane, |n| n, now_ms).await
+    }
+
+    async fn write(
+        &self,
+        (from, to): (u64, u64),
+        lane: &str,
+        id_of: impl Fn(u64) -> u64,
+        now_ms: i64,
+    ) -> Result<Offset> {
         let (mut batch, mut text) = (RecordBatchBuilder::default(), (String::new(), String::new()));
         let mut end = self.log.bounds(&stream())?.accepted_end();
         for n in from..to {
-            push(&mut batch, &mut text, (id_of(n), n), lane, self.clock.now_ms())?;
+            push(&mut batch, &mut text, (id_of(n), n), lane, now_ms)?;
             if u64::from(batch.count()) == RECORDS_PER_APPEND || n + 1 == to {
                 end = self.log.append(&stream(), batch.finish(), None).await?.accepted();
             }
@@ -67,12 +83,22 @@ impl Stage {
     }
 
     pub fn start(&self, route: RouteSpec, sink: Arc<dyn Sink>) -> Running {
+        self.start_governed(route, sink, None, self.clock.clone())
+    }
+
+    /// Starts an engine with a governor and a clock of the caller's.
+    pub fn start_governed(
+        &self,
+        route: RouteSpec,
+        sink: Arc<dyn Sink>,
+        governor: Option<GovernorConfig>,
+        clock: Arc<dyn Clock>,
+    ) -> Running {
         let parts = EngineParts {
             log: self.log.clone() as Arc<dyn Log>,
             state: self.state.clone() as Arc<dyn StateStore>,
-            orgs: [(route.org.clone(), OrgParts { sink, governor: None, breaker: Default::default(), ledger: None })]
-                .into(),
-            clock: self.clock.clone(),
+            orgs: [(route.org.clone(), OrgParts { sink, governor, breaker: Default::default(), ledger: None })].into(),
+            clock,
             crash: CrashPoints::default(),
             seed: 1,
         };
