@@ -73,8 +73,8 @@ async fn play(org: Arc<RunningOrg>) -> Result<Value> {
     let (mut next, mut org_at) = (0, clock.monotonic());
     for tick in 0..ticks {
         let second = tick * TICK.as_secs();
-        let critical = u64::from(second % CRITICAL_EVERY.as_secs() == 0);
-        let standard = if second % EVERY.as_secs() == 0 { per_arrival } else { 0 };
+        let critical = u64::from(second.is_multiple_of(CRITICAL_EVERY.as_secs()));
+        let standard = if second.is_multiple_of(EVERY.as_secs()) { per_arrival } else { 0 };
         for (records, lane) in [(critical, "critical"), (standard, "standard")] {
             if records > 0 {
                 if lane == "critical" {
