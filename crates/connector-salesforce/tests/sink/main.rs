@@ -11,6 +11,7 @@ mod events;
 mod graph;
 mod jobs;
 mod jwt;
+mod losses;
 mod org;
 mod readback;
 mod secrets;
