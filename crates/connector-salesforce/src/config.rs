@@ -85,6 +85,9 @@ impl SalesforceConfig {
         if self.in_flight_max == 0 {
             return Err(ConfigError::NoConnections);
         }
+        if let Some(why) = self.bulk.nonsense() {
+            return Err(ConfigError::Bulk { why });
+        }
         let pubsub = self.pubsub_url.as_deref().map(|url| base_url(url, self.allow_plain_http)).transpose()?;
         Ok(ValidConfig { base, pubsub, data_path: format!("/services/data/v{version}"), call_options })
     }
@@ -194,6 +197,8 @@ pub enum ConfigError {
     Client { cause: String },
     #[error("PS4016: in_flight_max is 0: nothing could ever be sent")]
     NoConnections,
+    #[error("PS4017: the settings of Bulk jobs cannot work: {why}")]
+    Bulk { why: &'static str },
 }
 
 impl ConfigError {
@@ -207,6 +212,7 @@ impl ConfigError {
             Self::PrivateKey { .. } => "PS4014",
             Self::Client { .. } => "PS4015",
             Self::NoConnections => "PS4016",
+            Self::Bulk { .. } => "PS4017",
         })
     }
 
@@ -224,6 +230,7 @@ impl ConfigError {
             }
             Self::Client { .. } => "check the proxy's URL and the machine's root certificates",
             Self::NoConnections => "set in_flight_max to 1 or more",
+            Self::Bulk { .. } => "correct the setting, or leave it out for the default",
         }
     }
 

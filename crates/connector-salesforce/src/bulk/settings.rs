@@ -36,3 +36,34 @@ impl Default for BulkSettings {
         }
     }
 }
+
+/// 150 MB in base64, which adds a third.
+const FILE_BYTES_LIMIT: usize = 112_500_000;
+
+impl BulkSettings {
+    /// What cannot work; none: all is well.
+    pub(crate) fn nonsense(&self) -> Option<&'static str> {
+        match () {
+            () if self.rows_max == 0 => Some("a job has one row at least"),
+            () if self.jobs_max == 0 => Some("no job could ever be made"),
+            () if self.file_bytes_max > FILE_BYTES_LIMIT => Some("Salesforce takes files of 112 MB at most"),
+            () if self.file_bytes_max < 1_000_000 => Some("a file of less than 1 MB need not hold a single record"),
+            () if self.poll_min.is_zero() || self.stuck_after.is_zero() => Some("a wait of nothing is no wait"),
+            () => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_work_and_the_edges_are_known() {
+        assert_eq!(BulkSettings::default().nonsense(), None);
+        let file = |file_bytes_max| BulkSettings { file_bytes_max, ..BulkSettings::default() }.nonsense();
+        assert!(file(112_500_000).is_none() && file(112_500_001).is_some() && file(999_999).is_some());
+        assert!(BulkSettings { rows_max: 0, ..BulkSettings::default() }.nonsense().is_some());
+        assert!(BulkSettings { poll_min: Duration::ZERO, ..BulkSettings::default() }.nonsense().is_some());
+    }
+}

@@ -160,10 +160,14 @@ async fn rows_that_csv_cannot_say_arrive_all_the_same() {
 
 #[tokio::test]
 async fn a_file_is_never_longer_than_the_org_takes() {
-    let (org, _) = start(|config| config.bulk.upload_base64_bytes_max = 4_000).await;
+    let (org, _) = start(|config| config.bulk.upload_base64_bytes_max = 1_400_000).await;
     let mut config = quick(&org);
-    config.bulk.file_bytes_max = 3_000;
-    let rows = sink(&config).apply_job(many(OutOp::Upsert, 300), &Host::new()).await.unwrap().rows;
+    config.bulk.file_bytes_max = 1_000_000;
+    let mut batch = many(OutOp::Upsert, 300);
+    batch.columns = [plain("Name"), plain("Description")].into();
+    // Quotes are doubled in the file.
+    batch.rows.iter_mut().for_each(|row| row.cells.push(text(&"\"".repeat(2_500))));
+    let rows = sink(&config).apply_job(batch, &Host::new()).await.unwrap().rows;
     let left: Vec<_> =
         rows.iter().filter(|row| matches!(row, RowResult::Failed(e) if e.class == ErrorClass::Collateral)).collect();
     assert!(!left.is_empty() && left.len() < 300);

@@ -9,6 +9,7 @@
 mod cross;
 mod errors;
 mod expect;
+mod jobs;
 mod load;
 mod places;
 mod router;
@@ -16,6 +17,7 @@ pub(crate) mod values;
 
 pub use errors::{BreakerSettings, RetryClassConfig, RetryConfig};
 pub use expect::{ExpectConfig, ExpectedBurst, ExpectedChanges};
+pub use jobs::JobSettings;
 pub use load::{Loaded, load_file, load_text, schema};
 pub use places::Places;
 pub use router::{ApiWord, RouterConfig, RuleConfig};
@@ -161,6 +163,11 @@ pub struct OrgConfig {
     pub pacing: bool,
     #[serde(default)]
     pub breaker: BreakerSettings,
+    #[serde(default)]
+    pub bulk: JobSettings,
+    /// Scheme, host and port of the Pub/Sub API. Default: `https://api.pubsub.salesforce.com:7443`; there are regional hosts,
+    /// and port 443 serves it, too.
+    pub pubsub_url: Option<String>,
 }
 
 /// How the org is logged in to.

@@ -117,6 +117,8 @@ pub fn salesforce_config(
         client_name: format!("penstock/{pipeline}"),
         request_timeout: org.request_timeout.0,
         in_flight_max: org.concurrency,
+        bulk: org.bulk.resolve(),
+        pubsub_url: org.pubsub_url.clone(),
         ..SalesforceConfig::new(url, org.api_version.clone(), auth)
     })
 }
