@@ -258,6 +258,11 @@ impl Outcomes {
         self.rows.contains_key(&print)
     }
 
+    /// True before the first line.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.lines == 0
+    }
+
     /// About the bytes of memory.
     pub fn bytes(&self) -> usize {
         self.lines * 160

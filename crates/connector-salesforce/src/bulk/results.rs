@@ -70,18 +70,21 @@ impl Results {
         }
     }
 
-    /// A job that came to no row has no lines but unprocessed ones, and those need not be read to know it.
-    fn may_hold(&self, _file: ResultFile) -> bool {
-        !self.came_to_nothing()
+    /// A job that came to no row by its counts may have applied some for all that, unless its file was refused as a whole;
+    /// then the successful rows tell. Rows that were not processed need not be read to be known.
+    fn may_hold(&self, file: ResultFile) -> bool {
+        let refused = self.job.error_message.as_deref().is_some_and(is_about_the_file);
+        !self.came_to_nothing() || file == ResultFile::Successful && !refused
     }
 
     fn lacks(&self, prints: &[u128]) -> bool {
         prints.iter().any(|print| !self.outcomes.has(*print))
     }
 
-    /// True when the job ended before its first row.
+    /// True when the job ended before its first row, as far as is known.
     pub fn came_to_nothing(&self) -> bool {
-        self.job.processed == 0 && self.job.failed == 0 && self.job.state != State::JobComplete
+        let counts_nothing = self.job.processed == 0 && self.job.failed == 0;
+        counts_nothing && self.job.state != State::JobComplete && self.outcomes.is_empty()
     }
 
     /// Finds a row's line.
@@ -131,13 +134,18 @@ fn unanswered(message: &str) -> RowResult {
     RowResult::Failed(RowError { class: ErrorClass::Unknown, code, message: message.to_owned(), fields: Vec::new() })
 }
 
+/// True for an error that refuses a file before any of its rows is looked at.
+fn is_about_the_file(message: &str) -> bool {
+    message.starts_with("InvalidBatch") || message.starts_with("ClientInputError")
+}
+
 /// The class of the error of a job as a whole.
 fn class_of(message: &str) -> ErrorClass {
     let known = table::classify("", message).class;
     match () {
         () if known == ErrorClass::Lock || message.contains("TooManyLockFailure") => ErrorClass::Lock,
         () if message.contains("Limit exceeded") => ErrorClass::Quota,
-        () if message.starts_with("InvalidBatch") || message.starts_with("ClientInputError") => ErrorClass::Permanent,
+        () if is_about_the_file(message) => ErrorClass::Permanent,
         () => ErrorClass::Transient,
     }
 }

@@ -1,6 +1,10 @@
 //! The sink against real HTTP servers: a scripted one for what the wire can do, the simulated org for the rest.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic; clippy knows only functions marked as tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may panic and print; clippy knows only functions marked as tests"
+)]
 
 mod batches;
 mod bulk;
@@ -14,6 +18,7 @@ mod jwt;
 mod losses;
 mod org;
 mod readback;
+mod real_data;
 mod secrets;
 mod sessions;
 mod stub;
