@@ -102,7 +102,8 @@ async fn play(stage: &Stage, args: &DemoArgs, show: &Show) -> anyhow::Result<Out
     let clock = SystemClock::new();
     let client = stage.connect().await?;
     show.step(&format!("writing {} rows into the shop, before anybody looks", thousands(u64::from(ROWS_BEFORE))));
-    backfill(&client, args.rows, show).await?;
+    show.step(&format!("writing {} visits into the shop: the backfill", thousands(args.rows)));
+    backfill(&client, args.rows).await?;
     let mut writers: Vec<Workload> = (0..WRITERS).map(|n| Workload::new(args.seed, n, WRITERS)).collect();
     fill(stage, &mut writers).await?;
     let copied_seq = stage.audit_seq(&client).await?;
@@ -154,8 +155,10 @@ fn with_slow_jobs(latency: LatencyModel) -> LatencyModel {
 }
 
 /// Writes the rows of the backfill in one go.
-async fn backfill(client: &tokio_postgres::Client, rows: u64, show: &Show) -> anyhow::Result<()> {
-    show.step(&format!("writing {} visits into the shop: the backfill", thousands(rows)));
+///
+/// # Errors
+/// The database's own error.
+pub async fn backfill(client: &tokio_postgres::Client, rows: u64) -> anyhow::Result<()> {
     let sql = "insert into shop.visits (id, page) select n, '/products/' || n % 977 || '?visit=' || n \
                from generate_series(1, $1::bigint) n";
     client.execute(sql, &[&(rows as i64)]).await?;
