@@ -61,6 +61,12 @@ pub trait Log: Send + Sync + 'static {
     /// `NoStream`.
     fn bounds(&self, of: &StreamPartition) -> Result<Bounds, LogError>;
 
+    /// Bytes that the partition's records take on disk, those that retention may remove included.
+    ///
+    /// # Errors
+    /// `NoStream`.
+    fn size_bytes(&self, of: &StreamPartition) -> Result<u64, LogError>;
+
     /// Waits until the durable end lies beyond `offset` (a record at `offset` can be read). Cancel-safe.
     ///
     /// # Errors

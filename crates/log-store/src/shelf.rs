@@ -145,6 +145,11 @@ impl Shelf {
         self.segments.read().values().cloned().collect()
     }
 
+    /// Bytes of all segments.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        self.segments.read().values().map(|segment| segment.bytes()).sum()
+    }
+
     /// The first offset that is still there.
     pub(crate) fn start(&self) -> u64 {
         self.segments.read().keys().next().copied().unwrap_or(0)

@@ -343,6 +343,13 @@ impl Log for LogStore {
         self.part(of)?.bounds()
     }
 
+    fn size_bytes(&self, of: &StreamPartition) -> Result<u64, LogError> {
+        Ok(match self.part(of)? {
+            Part::Own(partition) => partition.size_bytes(),
+            Part::Followed(follower) => follower.shelf.size_bytes(),
+        })
+    }
+
     async fn until_past(&self, of: &StreamPartition, offset: Offset) -> Result<Bounds, LogError> {
         match self.part(of)? {
             Part::Own(partition) => partition.until_past(offset.0).await,

@@ -17,6 +17,7 @@ mod running;
 mod signals;
 mod status_view;
 pub mod verify;
+mod wal_alarm;
 pub mod wiring;
 
 pub use commands::prove::of_pipeline as prove_pipeline;

@@ -5,7 +5,8 @@
 //!  sources: [{name, connected, changes, received_lsn, confirmed_lsn, confirmed_position, lag_bytes, retained_bytes,
 //!             newest_commit_ms, reconnects, last_error, tables: [{table, phase, rows_done, rows_estimated}]}],
 //!  routes:  [{the engine's fields, lag_records}],
-//!  quota:   {org: the governor's status}}
+//!  quota:   {org: the governor's status},
+//!  streams: [{stream, bytes, bytes_max, overflow, level, source_waits}]}  those with a limit
 //! ```
 
 use crate::http::Shown;
@@ -93,7 +94,14 @@ impl StatusView {
             "sources": sources,
             "routes": routes,
             "quota": quota,
+            "streams": self.engine.status().streams,
         })
+    }
+
+    /// The streams that are full, so that their sources wait.
+    pub fn waiting_streams(&self) -> Vec<String> {
+        let streams = self.engine.status().streams.into_iter().filter(|fill| fill.source_waits);
+        streams.map(|fill| fill.stream.to_string()).collect()
     }
 
     fn standstill(&self) -> Option<String> {

@@ -8,6 +8,7 @@ pub mod engine;
 pub mod event;
 pub mod expr;
 pub mod mapping;
+pub mod overflow;
 pub mod plan;
 pub mod proof;
 pub mod recovery;

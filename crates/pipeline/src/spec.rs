@@ -6,6 +6,7 @@ mod retry;
 
 pub use retry::{RetryPolicy, RetrySpec};
 
+use crate::overflow::StreamLimit;
 use crate::router::{ApiSetting, RouterSpec};
 use model::{
     ColumnType, Lane, ObjectName, OrgId, PipelineId, RouteId, StreamPartition, TableName, TableSchema, ValueMode,
@@ -32,6 +33,8 @@ pub struct PipelineSpec {
     /// under way in the target. A target whose calls take longer is given twice what they take.
     pub recovery_grace: Duration,
     pub router: RouterSpec,
+    /// Streams with a size limit.
+    pub stream_limits: Vec<StreamLimit>,
 }
 
 impl PipelineSpec {
@@ -47,6 +50,7 @@ impl PipelineSpec {
             checkpoint_settlements_max: 50_000,
             stop_wait_max: Duration::from_secs(10),
             recovery_grace: Duration::from_secs(2),
+            stream_limits: Vec::new(),
             router: RouterSpec::default(),
         }
     }

@@ -36,6 +36,11 @@ impl Partition {
         Ok(self.shelf.start())
     }
 
+    /// Bytes of all segments.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        self.shelf.size_bytes()
+    }
+
     /// The latest event time in a segment; one without records is as old as can be.
     fn newest_ms(&self, segment: &Segment) -> Result<i64, LogError> {
         self.shelf.with_index(segment, |index| index.time_max_ms)

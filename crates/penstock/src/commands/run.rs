@@ -14,7 +14,7 @@ use crate::plan::before_run::{self, Starting};
 use crate::running::{Running, RunningFile};
 use crate::status_view::StatusView;
 use crate::wiring::{self, DataDir};
-use crate::{crash, http, progress, signals};
+use crate::{crash, http, progress, signals, wal_alarm};
 use connector_postgres::{OnSlotMismatch, PostgresSource};
 use connector_salesforce::SalesforceSink;
 use contract::{
@@ -97,8 +97,8 @@ impl Pipeline {
             .map_err(|error| problem(error.code(), &place, &error))?;
         let state =
             state_store::StateStore::open(&data.state()).map_err(|error| problem(error.code(), &place, &error))?;
-        let spec = StreamSpec { partitions: 1, retention: wiring::retention(&config) };
-        for name in config.streams.keys() {
+        for (name, stream) in &config.streams {
+            let spec = StreamSpec { partitions: 1, retention: wiring::retention(&config, stream) };
             log.create_stream(&name.as_str().into(), spec)
                 .await
                 .map_err(|error| problem(error.code(), &place, &error))?;
@@ -157,6 +157,7 @@ impl Pipeline {
             Err(problem) => return Answer::failed(problem),
         };
         let told = tokio::spawn(tell_copying(view.sources.clone(), handle.clone()));
+        let alarm = tokio::spawn(wal_alarm::watch(view.clone()));
         let shown = tokio::spawn(progress::show(view.clone(), as_json, engine_stop.clone()));
         let mut moving = tokio::spawn(engine.run(engine_stop.clone()));
         let end = self.until_end(args, &view, &mut capture, &mut moving).await;
@@ -174,6 +175,7 @@ impl Pipeline {
         };
         let _progress_ended = shown.await;
         told.abort();
+        alarm.abort();
         drop(surface);
         let last = view.to_json();
         self.log.close();
@@ -186,6 +188,7 @@ impl Pipeline {
             window_bytes_max: limits.window.0 as usize,
             checkpoint_every: limits.checkpoint_every.0,
             recovery_grace: limits.recovery_grace.0,
+            stream_limits: wiring::stream_limits(&self.config),
             router: wiring::router_spec(&self.config.router),
             ..PipelineSpec::new(PipelineId::new(&self.config.pipeline), routes)
         };
@@ -224,7 +227,7 @@ impl Pipeline {
             statuses.push((id.clone(), status.subscribe()));
             let context = SourceContext {
                 source: id.clone(),
-                log: self.log.clone(),
+                log: handle.bounded_log(stop.clone()),
                 state: self.state.clone(),
                 clock: self.clock.clone(),
                 streams: wiring::stream_bindings(&self.config, id.as_str()),

@@ -96,5 +96,30 @@ fn text(status: &Value) -> String {
             ]
         }),
     ));
+    out.push_str(&limited_streams(status));
     out
+}
+
+/// The streams with a size limit, and what it means for the sources; empty when there is none.
+fn limited_streams(status: &Value) -> String {
+    let streams = status["streams"].as_array().cloned().unwrap_or_default();
+    if streams.is_empty() {
+        return String::new();
+    }
+    let retained: u64 =
+        status["sources"].as_array().into_iter().flatten().filter_map(|s| s["retained_bytes"].as_u64()).sum();
+    let rows = streams.iter().map(|stream| {
+        let (bytes, most) = (stream["bytes"].as_u64().unwrap_or_default(), stream["bytes_max"].as_u64().unwrap_or(1));
+        let waits = match stream["source_waits"].as_bool() {
+            Some(true) => format!("the source waits; the database keeps {} bytes of WAL", thousands(retained)),
+            _ => String::new(),
+        };
+        vec![
+            stream["stream"]["stream"].as_str().unwrap_or_default().to_owned(),
+            format!("{:.0}% of {} bytes", bytes as f64 * 100.0 / most.max(1) as f64, thousands(most)),
+            stream["level"].as_str().unwrap_or_default().to_owned(),
+            waits,
+        ]
+    });
+    table(&["stream", "filled", "level", ""], rows)
 }

@@ -1,6 +1,9 @@
 //! What can be said of a configuration without asking anybody: names that must meet, values that must fit.
 
-use super::{ApiWord, AuthFlow, Config, DeletesConfig, OperationConfig, Places, RetryConfig, SecretText, WordOrCel};
+use super::{
+    ApiWord, AuthFlow, Config, DeletesConfig, OperationConfig, OverflowConfig, Places, RetryConfig, SecretText,
+    StreamConfig, WordOrCel,
+};
 use model::{Finding, Lane, TableName};
 
 /// Checks names and values across the file; sorted as in the code, so that every run prints the same.
@@ -14,6 +17,9 @@ pub(super) fn check(config: &Config, places: &Places) -> Vec<Finding> {
     checker.router();
     checker.findings
 }
+
+/// Eight segments of 8 MiB: retention removes whole ones.
+const STREAM_BYTES_MIN: u64 = 64 << 20;
 
 struct Checker<'a> {
     config: &'a Config,
@@ -112,6 +118,7 @@ impl Checker<'_> {
     fn streams(&mut self) {
         for (name, stream) in &self.config.streams {
             let path = format!("streams.{name}");
+            self.overflow(&path, stream);
             let Some(source) = self.config.sources.get(&stream.from) else {
                 self.error(
                     "PS1007",
@@ -152,6 +159,25 @@ impl Checker<'_> {
                     self.error("PS1041", &format!("routes.{name}.retry.{class}"), wrong, fix);
                 }
             }
+        }
+    }
+
+    fn overflow(&mut self, path: &str, stream: &StreamConfig) {
+        let drops = stream.overflow != OverflowConfig::Block;
+        if drops && !stream.expendable {
+            let cause = "its overflow gives records up, and nobody said that they may be";
+            self.error("PS1043", &format!("{path}.overflow"), cause, "add expendable: true, or say overflow: block");
+        }
+        match stream.max_bytes {
+            None if drops => {
+                let cause = "without max_bytes the stream is never full";
+                self.error("PS1043", &format!("{path}.overflow"), cause, "add max_bytes: the room that it may take");
+            }
+            Some(size) if size.0 < STREAM_BYTES_MIN => {
+                let cause = "a limit below 64MiB is less than the log needs for its segments";
+                self.error("PS1043", &format!("{path}.max_bytes"), cause, "write 64MiB or more");
+            }
+            _ => {}
         }
     }
 
@@ -314,6 +340,26 @@ mod tests {
             assert_ne!(text, CITY, "{from}");
             assert!(codes(&text).contains(&"PS1008"), "{from} -> {to}: {:?}", codes(&text));
         }
+    }
+
+    #[test]
+    fn overflow_that_gives_records_up_must_be_meant() {
+        let with = |extra: &str| CITY.replacen("    from: city_db\n", &format!("    from: city_db\n    {extra}\n"), 1);
+        for good in [
+            "max_bytes: 1GiB",
+            "max_bytes: 1GiB\n    overflow: drop_oldest\n    expendable: true",
+            "max_bytes: 64MiB\n    overflow: {sample: {keep: 1 of 10}}\n    expendable: true",
+        ] {
+            assert!(codes(&with(good)).is_empty(), "{good}: {:?}", codes(&with(good)));
+        }
+        for wrong in [
+            "max_bytes: 63MiB",
+            "max_bytes: 1GiB\n    overflow: drop_oldest",
+            "overflow: drop_oldest\n    expendable: true",
+        ] {
+            assert_eq!(codes(&with(wrong)), ["PS1043"], "{wrong}");
+        }
+        assert_eq!(codes(&with("overflow: {sample: {keep: 2 of 10}}")), ["PS1004"]);
     }
 
     #[test]

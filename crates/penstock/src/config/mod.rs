@@ -21,7 +21,7 @@ pub use jobs::JobSettings;
 pub use load::{Loaded, load_file, load_text, schema};
 pub use places::Places;
 pub use router::{ApiWord, RouterConfig, RuleConfig};
-pub use values::{MapValue, Percent, Rate, SecretText, Size, Time, WordOrCel};
+pub use values::{MapValue, OneOf, Percent, Rate, SecretText, Size, Time, WordOrCel};
 
 use model::{TableName, ValueMode};
 use schemars::JsonSchema;
@@ -285,6 +285,35 @@ pub struct StreamConfig {
     pub from: String,
     /// The business key of each table, in key order.
     pub keys: Named<Vec<String>>,
+    /// What the stream may take on disk, at least 64MiB; without one it may fill the disk.
+    #[serde(default)]
+    pub max_bytes: Option<Size>,
+    /// What happens when it takes that much.
+    #[serde(default)]
+    pub overflow: OverflowConfig,
+    /// Records may be given up when there is no room: needed for `drop_oldest` and `sample`.
+    #[serde(default)]
+    pub expendable: bool,
+}
+
+/// What happens when a stream is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OverflowConfig {
+    /// The source waits, and the database keeps its WAL: nothing is lost.
+    #[default]
+    Block,
+    /// The oldest waiting records are settled as filtered, with the reason.
+    DropOldest,
+    /// Of the oldest waiting records a part is kept: `sample: {keep: 1 of 10}`.
+    Sample(SampleConfig),
+}
+
+/// How many of the oldest records are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct SampleConfig {
+    pub keep: OneOf,
 }
 
 /// One way from a stream to a sink.

@@ -66,6 +66,19 @@ impl Size {
     }
 }
 
+/// One of so many: `1 of 10`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OneOf(pub u64);
+
+impl OneOf {
+    /// Parses `1 of N`, N from 2 on.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let number = text.trim().strip_prefix('1').map(str::trim_start).and_then(|rest| rest.strip_prefix("of"));
+        let number = number.and_then(|number| number.trim().parse::<u64>().ok()).filter(|number| *number >= 2);
+        number.map(Self).ok_or_else(|| format!("{text:?} is not one of so many; write for example \"1 of 10\""))
+    }
+}
+
 macro_rules! from_text {
     ($name:ident, $schema_name:literal, $pattern:literal, $doc:literal) => {
         impl<'de> Deserialize<'de> for $name {
@@ -118,6 +131,7 @@ impl Rate {
 from_text!(Rate, "Rate", r"^[0-9]+(\.[0-9]+)?/(s|m|h|d)$", "How often: 20/s, 90/m, 5000/h, 2/d");
 from_text!(Time, "Time", r"^[0-9]+(ms|s|m|h|d)$", "A length of time: 250ms, 5s, 10m, 2h, 1d");
 from_text!(Percent, "Percent", r"^[0-9]+(\.[0-9]+)?%$", "A share: 50%");
+from_text!(OneOf, "OneOf", r"^1 of [0-9]+$", "One of so many: 1 of 10");
 from_text!(Size, "Size", r"^[0-9]+(B|KiB|MiB|GiB)$", "A size: 64MiB");
 
 /// A text that may name secrets: `${env:NAME}` and `${file:PATH}` are replaced when it is used, never before.
@@ -330,6 +344,10 @@ mod tests {
         assert_eq!(Rate::parse("90/m").unwrap().0, 1.5);
         for wrong in ["", "5", "/s", "5/y", "-1/s", "NaN/s", "inf/s", "1e30/s"] {
             assert!(Rate::parse(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(OneOf::parse("1 of 10"), Ok(OneOf(10)));
+        for wrong in ["", "10", "1 of 1", "2 of 10", "1 of", "1 of x"] {
+            assert!(OneOf::parse(wrong).is_err(), "{wrong}");
         }
         assert_eq!(Size::parse("64MiB").unwrap().0, 64 << 20);
         for wrong in ["64", "64MB", "MiB", "99999999999999GiB"] {

@@ -6,13 +6,17 @@ mod routes;
 pub use router::router_spec;
 pub use routes::route_specs;
 
-use crate::config::{AuthFlow, Compression, Config, OrgConfig, Percent, Places, SecretText, SourceConfig};
+use crate::config::{
+    AuthFlow, Compression, Config, OrgConfig, OverflowConfig, Percent, Places, SampleConfig, SecretText, SourceConfig,
+    StreamConfig,
+};
 use connector_postgres::{OnSlotMismatch, PostgresConfig};
 use connector_salesforce::{Auth, SalesforceConfig, Secret};
 use contract::{Retention, StreamBinding};
 use governor::{GovernorConfig, Permille};
 use log_store::{Codec, LogOptions};
 use model::{Finding, StreamId, StreamPartition, TableName};
+use pipeline::overflow::{Overflow, StreamLimit};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -145,12 +149,35 @@ pub fn log_options(config: &Config) -> LogOptions {
         Compression::Lz4 => Codec::Lz4,
         Compression::Zstd => Codec::Zstd,
     };
-    LogOptions { codec, ..LogOptions::default() }
+    let defaults = LogOptions::default();
+    // Retention removes whole segments: a limited stream needs several.
+    let least = config.streams.values().filter_map(|stream| stream.max_bytes).map(|size| size.0 / 8).min();
+    let segment_bytes = least.map_or(defaults.segment_bytes, |least| least.clamp(1 << 20, defaults.segment_bytes));
+    LogOptions { codec, segment_bytes, ..defaults }
 }
 
-/// How long the configured streams are kept.
-pub fn retention(config: &Config) -> Retention {
-    Retention { age: config.log.retention.age.map(|age| age.0), bytes: config.log.retention.bytes.map(|size| size.0) }
+/// How long a configured stream is kept: what every route is past takes at most half of the stream's limit.
+pub fn retention(config: &Config, stream: &StreamConfig) -> Retention {
+    let kept = config.log.retention.bytes.map(|size| size.0);
+    let half = stream.max_bytes.map(|size| size.0 / 2);
+    let bytes = kept.into_iter().chain(half).min();
+    Retention { age: config.log.retention.age.map(|age| age.0), bytes }
+}
+
+/// The streams' size limits.
+pub fn stream_limits(config: &Config) -> Vec<StreamLimit> {
+    let limited = config.streams.iter().filter_map(|(name, stream)| Some((name, stream, stream.max_bytes?)));
+    limited
+        .map(|(name, stream, size)| StreamLimit {
+            of: StreamPartition::first(StreamId::new(name)),
+            bytes_max: size.0,
+            overflow: match stream.overflow {
+                OverflowConfig::Block => Overflow::Block,
+                OverflowConfig::DropOldest => Overflow::DropOldest,
+                OverflowConfig::Sample(SampleConfig { keep }) => Overflow::Sample { keep_one_of: keep.0 },
+            },
+        })
+        .collect()
 }
 
 /// An org's governor.

@@ -14,6 +14,7 @@
 use super::dispatch::Carrier;
 use super::error::EngineError;
 use super::job::{JobDone, JobKind};
+use super::overflow::Shed;
 use super::parents::ParentLocks;
 use super::reader::{Chunk, Reader};
 use super::redrives::{Command, InHand, RedriveOutcome, Redrives};
@@ -98,6 +99,8 @@ pub struct Group {
     pub(super) jitter: Jitter,
     pub(super) ages: Ages,
     pub(super) redrives: Redrives,
+    /// What the stream cannot hold.
+    pub(super) shed: Option<watch::Receiver<Shed>>,
     /// Until when no permit can be had, by lane.
     pub(super) lane_wait: [Duration; 3],
     /// Until when the org's gate is closed; beyond that the org's waiters are woken.
@@ -123,12 +126,13 @@ pub struct GroupStart {
     pub start: Offset,
     pub settlements_end: Offset,
     pub seed: u64,
+    pub shed: Option<watch::Receiver<Shed>>,
 }
 
 impl Group {
     /// Makes a group that has read nothing.
     pub fn new(start: GroupStart) -> Self {
-        let GroupStart { shared, stream, org, routes, suspects, start, settlements_end, seed } = start;
+        let GroupStart { shared, stream, org, routes, suspects, start, settlements_end, seed, shed } = start;
         // Each route has a second place, for its dead letters' retries.
         let window = Window::new(routes.len() * 2, shared.spec.window_bytes_max, start);
         let now = shared.now();
@@ -149,6 +153,7 @@ impl Group {
             persist: super::persist::Persist::new(now),
             stopping: false,
             turn: 0,
+            shed,
             shared,
             stream,
             org,
@@ -172,6 +177,7 @@ impl Group {
         let mut reading = JoinSet::new();
         reading.spawn(reader.run(send));
         let mut freed = self.org.freed();
+        let mut shed = self.shed.clone();
         let mut settler = self.shared.settler.state();
         let mut deadline = None;
         self.set_floors();
@@ -197,6 +203,7 @@ impl Group {
                 },
                 Some(command) = commands.recv(), if !self.stopping => self.redrives.take(command),
                 Ok(()) = freed.changed() => self.freed(),
+                () = told(&mut shed) => {}
                 Ok(()) = settler.changed() => {}
                 () = stop.cancelled(), if !self.stopping => {}
                 () = sleep(wake, now), if wake.is_some() => {}
@@ -210,6 +217,7 @@ impl Group {
         self.window.wake(now);
         self.absorb()?;
         if !self.stopping {
+            self.shed();
             self.schedule(now)?;
             self.schedule_redrives(now)?;
         }
@@ -255,6 +263,18 @@ impl Group {
         let sending =
             if self.stopping { None } else { self.window.next_wake().into_iter().chain(self.next_send(now)).min() };
         [sending, deadline, self.next_checkpoint(), self.next_publish()].into_iter().flatten().min()
+    }
+}
+
+/// Ends when there is something new to give up; never for a group that gives nothing up.
+async fn told(shed: &mut Option<watch::Receiver<Shed>>) {
+    let changed = match shed {
+        Some(shed) => shed.changed().await,
+        None => std::future::pending().await,
+    };
+    // Nobody watches the size any more: the engine is ending.
+    if changed.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

@@ -29,6 +29,7 @@ mod job;
 mod leftovers;
 mod null_sink;
 mod outcome;
+mod overflow;
 mod parents;
 mod permits;
 mod persist;

@@ -5,6 +5,7 @@ use super::dispatch::Carrier;
 use super::error::EngineError;
 use super::group::{Copying, Group, GroupStart, Shared, task_failed};
 use super::leftovers::Leftovers;
+use super::overflow::{Sheds, Watched, sheds, watch_sizes};
 use super::permits::Permits;
 use super::quota_ledger::QuotaLedger;
 use super::reader::Reader;
@@ -15,6 +16,7 @@ use super::status::{EngineStatus, RouteStatus};
 use super::tasks::{CommandWays, keep_quota, read_allocations, retain, watch_commands};
 use crate::breaker::BreakerConfig;
 use crate::dlq::heal;
+use crate::overflow::{BoundedLog, StreamLimit, Waiting};
 use crate::recovery::{Recovered, Suspects, recover};
 use crate::settle::{Journal, Settler, create_streams};
 use crate::spec::PipelineSpec;
@@ -58,6 +60,7 @@ pub struct Engine {
     status: Arc<watch::Sender<EngineStatus>>,
     permits: Arc<Mutex<HashMap<OrgId, Permits>>>,
     copying: Copying,
+    waiting: Waiting,
 }
 
 /// Looks at a running engine. Cheap to clone; outlives it.
@@ -67,6 +70,9 @@ pub struct EngineHandle {
     status: watch::Receiver<EngineStatus>,
     permits: Arc<Mutex<HashMap<OrgId, Permits>>>,
     copying: Copying,
+    clock: Arc<dyn Clock>,
+    limits: Vec<StreamLimit>,
+    waiting: Waiting,
 }
 
 impl EngineHandle {
@@ -96,6 +102,19 @@ impl EngineHandle {
         *self.copying.write() = tables.into_iter().collect();
     }
 
+    /// The log as a source may write to it: an append to a stream that is full and blocks waits until routes have made room, or
+    /// until `stop`, which ends it with `Closed`.
+    pub fn bounded_log(&self, stop: CancellationToken) -> Arc<dyn Log> {
+        let status = self.status.clone();
+        let drained = move |of: &model::StreamPartition, end: Offset| {
+            let status = status.borrow();
+            let mut of_stream = status.routes.iter().filter(|route| route.stream == *of).peekable();
+            of_stream.peek().is_some() && of_stream.all(|route| route.checkpoint >= end)
+        };
+        let parts = (self.log.clone(), self.clock.clone());
+        Arc::new(BoundedLog::new(parts, &self.limits, self.waiting.clone(), Box::new(drained), stop))
+    }
+
     /// Admits snapshot chunks while less than `BACKLOG_MAX` records wait in log and window.
     pub fn admission(&self) -> EngineAdmission {
         EngineAdmission::new(self.log.clone(), self.status.clone(), BACKLOG_MAX)
@@ -109,13 +128,14 @@ impl Engine {
             .routes
             .iter()
             .map(|route| RouteStatus::new(route.id.clone(), route.stream.clone(), route.table.clone(), Offset(0)));
-        let status = EngineStatus { routes: routes.collect(), log_trouble: None };
+        let status = EngineStatus { routes: routes.collect(), streams: Vec::new(), log_trouble: None };
         Self {
             spec,
             parts,
             status: Arc::new(watch::Sender::new(status)),
             permits: Arc::default(),
             copying: Copying::default(),
+            waiting: Waiting::default(),
         }
     }
 
@@ -126,6 +146,9 @@ impl Engine {
             status: self.status.subscribe(),
             permits: self.permits.clone(),
             copying: self.copying.clone(),
+            clock: self.parts.clock.clone(),
+            limits: self.spec.stream_limits.clone(),
+            waiting: self.waiting.clone(),
         }
     }
 
@@ -137,7 +160,7 @@ impl Engine {
     /// # Errors
     /// `EngineError`: it did not start, or going on is useless. What was settled is settled.
     pub async fn run(self, stop: CancellationToken) -> Result<(), EngineError> {
-        let Self { spec, parts, status, permits, copying } = self;
+        let Self { spec, parts, status, permits, copying, waiting } = self;
         let stop = stop.child_token();
         let log = parts.log.clone();
         create_streams(&*log).await?;
@@ -156,6 +179,14 @@ impl Engine {
         };
         let in_hand = InHand::default();
         let groups = spec.relation_groups();
+        let sheds = sheds(&spec.stream_limits);
+        let watched = Watched {
+            limits: spec.stream_limits.clone(),
+            log: log.clone(),
+            clock: parts.clock.clone(),
+            status: status.clone(),
+            waiting,
+        };
         let shared = Arc::new(Shared {
             spec,
             carrier,
@@ -177,7 +208,7 @@ impl Engine {
         }
         let mut ready = Vec::new();
         for group in groups {
-            ready.push(start_group(&shared, &recovered, &orgs, &group, parts.seed).await?);
+            ready.push(start_group(&shared, &recovered, &orgs, (&group, &sheds), parts.seed).await?);
         }
         let mut running = JoinSet::new();
         let mut ways = CommandWays::new();
@@ -194,6 +225,7 @@ impl Engine {
         drop(shared);
         beside.spawn(watch_commands(parts.state.clone(), ways, in_hand));
         beside.spawn(retain(log, parts.clock.clone()));
+        beside.spawn(watch_sizes(watched, sheds));
         let mut writer = JoinSet::new();
         writer.spawn(writing);
         let ended = run_groups(running, &mut writer, &stop, stop_wait_max).await;
@@ -229,7 +261,7 @@ async fn start_group(
     shared: &Arc<Shared>,
     recovered: &Recovered,
     orgs: &HashMap<OrgId, Arc<Org>>,
-    indices: &[usize],
+    (indices, sheds): (&[usize], &Sheds),
     seed: u64,
 ) -> Result<(Group, Reader), EngineError> {
     let (mut routes, mut suspects, mut start) = (Vec::new(), Suspects::default(), Vec::new());
@@ -260,6 +292,7 @@ async fn start_group(
         start,
     };
     let lowest = reader.start.iter().map(|(from, _)| *from).min().unwrap_or_default();
+    let shed = sheds.get(&stream).map(watch::Sender::subscribe);
     let group = Group::new(GroupStart {
         shared: shared.clone(),
         stream,
@@ -269,6 +302,7 @@ async fn start_group(
         start: lowest,
         settlements_end: recovered.settlements_end,
         seed: seed.wrapping_add(*first as u64),
+        shed,
     });
     Ok((group, reader))
 }

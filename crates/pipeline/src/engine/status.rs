@@ -1,5 +1,6 @@
 //! How far each route has come: for `penstock status`, `/metrics`, and whoever waits on a position.
 
+use crate::overflow::StreamFill;
 use contract::Spend;
 use model::{Api, Lane, Offset, Outcome, RouteId, StreamPartition, TableName};
 use serde::Serialize;
@@ -11,6 +12,8 @@ use std::time::Duration;
 pub struct EngineStatus {
     /// In configuration order.
     pub routes: Vec<RouteStatus>,
+    /// Streams with a size limit, at the last look.
+    pub streams: Vec<StreamFill>,
     /// Set while settlements cannot be written: what the log said.
     pub log_trouble: Option<String>,
 }
@@ -49,8 +52,6 @@ pub struct RouteStatus {
     pub calls: u64,
     /// The same by API, for the ways that were used.
     pub by_api: BTreeMap<Api, ApiStatus>,
-    /// Rows that a job of an earlier process had applied.
-    pub adopted: u64,
     /// Rows that may go by jobs at once; 0 where none may.
     pub job_rows_max: u64,
     /// Rows that were sent again after a failure.
@@ -109,7 +110,6 @@ impl RouteStatus {
             batches: 0,
             calls: 0,
             by_api: BTreeMap::new(),
-            adopted: 0,
             job_rows_max: 0,
             retried: 0,
             suspects: 0,

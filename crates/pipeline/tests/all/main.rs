@@ -13,6 +13,7 @@ mod jobs;
 mod locks;
 mod memory;
 mod model_check;
+mod overflow;
 mod real_stores;
 mod target;
 mod world;

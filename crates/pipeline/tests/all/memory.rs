@@ -59,6 +59,7 @@ pub struct Disk {
     streams: Mutex<BTreeMap<StreamPartition, Stored>>,
     changed: watch::Sender<u64>,
     spaces: Mutex<BTreeMap<(String, String), Vec<u8>>>,
+    floors: Mutex<BTreeMap<(StreamPartition, String), Offset>>,
     /// Appends that fail as if the disk were full, by stream.
     pub full: Mutex<Option<StreamId>>,
     /// Syncs of this stream that fail, each withdrawing what is not durable, before one succeeds.
@@ -187,6 +188,16 @@ impl Log for MemoryLog {
         })
     }
 
+    /// As if retention removed at once what every reader is past.
+    fn size_bytes(&self, of: &StreamPartition) -> Result<u64, LogError> {
+        let streams = self.disk.streams.lock();
+        let stored = streams.get(of).ok_or_else(|| LogError::NoStream { of: of.clone() })?;
+        let floors = self.disk.floors.lock();
+        let floor = floors.iter().filter(|((floor_of, _), _)| floor_of == of).map(|(_, floor)| *floor).min();
+        let needed = stored.batches.iter().filter(|batch| floor.is_none_or(|floor| batch.end() > floor));
+        Ok(needed.map(|batch| batch.records.bytes().len() as u64).sum())
+    }
+
     async fn until_past(&self, of: &StreamPartition, offset: Offset) -> Result<Bounds, LogError> {
         let mut changed = self.disk.changed.subscribe();
         loop {
@@ -224,7 +235,9 @@ impl Log for MemoryLog {
         Ok(self.bounds(of)?.durable)
     }
 
-    fn set_floor(&self, _of: &StreamPartition, _reader: &str, _floor: Offset) {}
+    fn set_floor(&self, of: &StreamPartition, reader: &str, floor: Offset) {
+        self.disk.floors.lock().insert((of.clone(), reader.to_owned()), floor);
+    }
 
     async fn retain(&self, _of: &StreamPartition, _now_ms: i64) -> Result<Offset, LogError> {
         Ok(Offset(0))

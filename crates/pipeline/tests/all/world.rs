@@ -183,6 +183,11 @@ impl World {
         world
     }
 
+    /// The log as a process of its own reads it.
+    pub fn disk_log(&self) -> MemoryLog {
+        self.log(&Life::new())
+    }
+
     fn log(&self, life: &Life) -> MemoryLog {
         MemoryLog { disk: self.disk.clone(), life: life.clone() }
     }
