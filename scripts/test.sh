@@ -21,6 +21,6 @@ step tidy target/debug/xtask tidy
 step tests cargo test --locked --workspace --quiet
 step clients scripts/clients.sh
 step salesforce scripts/salesforce.sh
-step demo target/debug/penstock demo --seconds 8 --rate 200 --json
-step demo-realistic target/debug/penstock demo --seconds 6 --rate 40 --profile realistic --json
+step demo target/debug/penstock demo --seconds 8 --rate 200 --rows 12000 --json
+step demo-realistic target/debug/penstock demo --seconds 6 --rate 40 --rows 500 --profile realistic --json
 step chaos target/debug/xtask chaos --kills 20 --seed 1 --json

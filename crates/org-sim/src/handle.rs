@@ -159,6 +159,11 @@ impl RunningOrg {
         self.shared.org.lock().limits.usage("", now).used
     }
 
+    /// Requests that were refused since the allocation was spent.
+    pub fn limit_refusals(&self) -> u64 {
+        self.shared.org.lock().limits.refusals()
+    }
+
     /// Ends every session; how many there were.
     pub fn revoke_sessions(&self) -> usize {
         self.shared.org.lock().sessions.revoke_all()

@@ -86,6 +86,7 @@ pub struct Limits {
     long_calls_max: usize,
     /// Start of each call in flight, by the request's number.
     in_flight: HashMap<u64, i64>,
+    refusals: u64,
     /// Batches, query jobs and query results of the Bulk APIs.
     pub bulk: Ledger,
 }
@@ -105,6 +106,7 @@ impl Limits {
             apps: config.apps.iter().map(app).collect(),
             long_calls_max: config.long_calls(),
             in_flight: HashMap::new(),
+            refusals: 0,
             bulk: Ledger::new(&config.bulk),
         }
     }
@@ -114,6 +116,17 @@ impl Limits {
     /// # Errors
     /// `Refused`.
     pub fn admit(&mut self, app: &str, request: u64, now_ms: i64) -> Result<(), Refused> {
+        let admitted = self.admit_call(app, request, now_ms);
+        self.refusals += u64::from(admitted.is_err());
+        admitted
+    }
+
+    /// Requests that were refused so far.
+    pub fn refusals(&self) -> u64 {
+        self.refusals
+    }
+
+    fn admit_call(&mut self, app: &str, request: u64, now_ms: i64) -> Result<(), Refused> {
         if self.requests.used(now_ms) >= self.requests_max {
             return Err(Refused::TotalRequests);
         }

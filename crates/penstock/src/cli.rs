@@ -82,6 +82,9 @@ pub struct DemoArgs {
     /// Changes per second.
     #[arg(long, default_value_t = 500)]
     pub rate: u64,
+    /// Rows that are there before anybody looks, and are copied beside the live changes.
+    #[arg(long, default_value_t = 50_000)]
+    pub rows: u64,
     /// Keep the demo's folder (database, log, state) and print its path.
     #[arg(long)]
     pub keep: bool,

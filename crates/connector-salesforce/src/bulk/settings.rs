@@ -27,7 +27,7 @@ impl Default for BulkSettings {
         Self {
             rows_max: 100_000,
             file_bytes_max: 100_000_000,
-            jobs_max: 4,
+            jobs_max: 6,
             transfer_timeout: Duration::from_secs(600),
             poll_min: Duration::from_secs(1),
             poll_max: Duration::from_secs(120),

@@ -89,16 +89,21 @@ fn rows_of(record: &TracedRecord) -> Vec<Vec<String>> {
 fn journey(route: &TracedRoute) -> Vec<String> {
     let mut lines: Vec<(i64, String)> = Vec::new();
     for intent in &route.intents {
-        lines.push((
-            intent.at_ms,
-            format!(
-                "{} sent by {} in batch {}, attempt {}",
-                time_text(intent.at_ms),
-                intent.api,
-                intent.batch,
-                intent.attempt
-            ),
-        ));
+        let mut line = format!(
+            "{} sent by {} in batch {} of {} records, attempt {}",
+            time_text(intent.at_ms),
+            intent.api,
+            intent.batch,
+            intent.records,
+            intent.attempt
+        );
+        if let Some(job) = &intent.job {
+            line.push_str(&format!(", job {job}"));
+        }
+        if let Some(reason) = &intent.reason {
+            line.push_str(&format!(" ({reason})"));
+        }
+        lines.push((intent.at_ms, line));
     }
     for settled in &route.settlements {
         let outcome = serde_json::to_value(settled.outcome).unwrap_or_default();
@@ -114,7 +119,10 @@ fn journey(route: &TracedRoute) -> Vec<String> {
             line.push_str(&format!(", {code}"));
         }
         if settled.read_back {
-            line.push_str(", found by reading back");
+            line.push_str(", found by asking the org");
+        }
+        if settled.calls > 0 {
+            line.push_str(&format!(", {} calls for the batch", settled.calls));
         }
         lines.push((settled.at_ms, line));
     }

@@ -13,7 +13,7 @@ pub struct JobSettings {
     pub max_rows: Option<usize>,
     /// Bytes of a job's file at most; Salesforce takes about 112 MB. Default: 100000000B.
     pub max_file: Option<Size>,
-    /// Jobs at a time. Default: 4.
+    /// Jobs at a time. Default: 6.
     pub max_jobs: Option<usize>,
     /// How long sending a file, or reading a result, may take. Default: 10m.
     pub transfer_timeout: Option<Time>,

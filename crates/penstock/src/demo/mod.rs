@@ -10,16 +10,21 @@ use crate::cli::DemoArgs;
 use crate::output::{Answer, Exit, Problem, thousands};
 use anyhow::Context;
 use contract::{Clock, SystemClock};
-use org_sim::{LatencyModel, OrgConfig};
+use org_sim::{LatencyModel, OrgConfig, ServiceTime};
 use proof::Proof;
 use serde_json::{Value, json};
 use show::Show;
 use stage::{Stage, StageOptions, Worker, is_connected};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use workload::{Workload, Written};
 
-/// Rows that are there before capture begins, so that the first copy has something to do.
+/// Customers and orders that are there before capture begins, so that the first copy has something to do.
 const ROWS_BEFORE: u32 = 2_000;
+/// The org's requests of a day for each change of the workload: too few for a call a batch until the end.
+const REQUESTS_PER_CHANGE: u64 = 1;
+/// Milliseconds that the demo's org works on a row of a Bulk job: long enough to die in the middle of one.
+const BULK_ROW_MS: f64 = 4.0;
 const WRITERS: u32 = 3;
 /// What starting, settling and stopping may take on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -32,6 +37,15 @@ struct Outcome {
     /// The pipeline's own proof (`penstock prove`).
     own: Value,
     calls: u64,
+    /// The org's requests of the day.
+    quota: u64,
+    /// Requests that the org refused since they were spent.
+    limit_errors: u64,
+    /// Rows of each API, and its calls or jobs, as the org saw them.
+    by_api: BTreeMap<String, (u64, u64)>,
+    /// Rows of jobs that were made by the killed worker.
+    adopted: u64,
+    backfill: u64,
     seconds: f64,
 }
 
@@ -51,7 +65,16 @@ pub async fn run(args: &DemoArgs, as_json: bool) -> Answer {
     let show = Show::new(as_json);
     let options = StageOptions {
         database_url: args.database_url.clone(),
-        org: OrgConfig { seed: args.seed, daily_api_requests_max: Some(5_000_000), latency, ..OrgConfig::default() },
+        org: OrgConfig {
+            seed: args.seed,
+            daily_api_requests_max: Some(quota(args)),
+            latency: if latency == LatencyModel::none() { with_slow_jobs(latency) } else { latency },
+            ..OrgConfig::default()
+        },
+        pipeline_edits: vec![
+            ("pacing: false".into(), "pacing: true".into()),
+            ("deadline: 1m".into(), "deadline: 10s".into()),
+        ],
         ..StageOptions::default()
     };
     show.step("starting PostgreSQL and a simulated Salesforce org");
@@ -79,6 +102,8 @@ async fn play(stage: &Stage, args: &DemoArgs, show: &Show) -> anyhow::Result<Out
     let clock = SystemClock::new();
     let client = stage.connect().await?;
     show.step(&format!("writing {} rows into the shop, before anybody looks", thousands(u64::from(ROWS_BEFORE))));
+    show.step(&format!("writing {} visits into the shop: the backfill", thousands(args.rows)));
+    backfill(&client, args.rows).await?;
     let mut writers: Vec<Workload> = (0..WRITERS).map(|n| Workload::new(args.seed, n, WRITERS)).collect();
     fill(stage, &mut writers).await?;
     let copied_seq = stage.audit_seq(&client).await?;
@@ -98,13 +123,46 @@ async fn play(stage: &Stage, args: &DemoArgs, show: &Show) -> anyhow::Result<Out
     };
     show.step("the shop is closed; waiting until everything is settled");
     let wal_end = stage.wal_end(&client).await?;
-    worker.until_settled(wal_end, PATIENCE).await.context("waiting until everything is settled")?;
+    let last = worker.until_settled(wal_end, PATIENCE).await.context("waiting until everything is settled")?;
     let seconds = (clock.monotonic() - started).as_secs_f64();
     worker.stop().await?;
     show.step("comparing database and org, row by row");
     let proof = stage.prove(&client, copied_seq).await?;
     let own = crate::commands::prove::of_pipeline(&stage.pipeline_file()).await?;
-    Ok(Outcome { written, kills, proof, own, calls: stage.org.daily_requests_used(), seconds })
+    let adopted = last["routes"].as_array().into_iter().flatten().filter_map(|route| route["adopted"].as_u64()).sum();
+    Ok(Outcome {
+        written,
+        kills,
+        proof,
+        own,
+        calls: stage.org.daily_requests_used(),
+        quota: quota(args),
+        limit_errors: stage.org.limit_refusals(),
+        by_api: stage.effects_by_api(),
+        adopted,
+        backfill: args.rows,
+        seconds,
+    })
+}
+
+/// The org's requests of a day: they run short while the workload writes.
+fn quota(args: &DemoArgs) -> u64 {
+    (args.rate * args.seconds * REQUESTS_PER_CHANGE).max(1_000)
+}
+
+fn with_slow_jobs(latency: LatencyModel) -> LatencyModel {
+    LatencyModel { bulk: ServiceTime { base_ms: 0.0, per_record_ms: BULK_ROW_MS }, ..latency }
+}
+
+/// Writes the rows of the backfill in one go.
+///
+/// # Errors
+/// The database's own error.
+pub async fn backfill(client: &tokio_postgres::Client, rows: u64) -> anyhow::Result<()> {
+    let sql = "insert into shop.visits (id, page) select n, '/products/' || n % 977 || '?visit=' || n \
+               from generate_series(1, $1::bigint) n";
+    client.execute(sql, &[&(rows as i64)]).await?;
+    Ok(())
 }
 
 /// Writes the rows that are there before capture begins.
@@ -157,13 +215,17 @@ async fn watch_and_kill(
     show: &Show,
 ) -> anyhow::Result<(Worker, u32)> {
     let start = tokio::time::Instant::now();
-    let (mut kills, mut look) = (0, tokio::time::interval(Duration::from_millis(250)));
+    let (mut kills, mut short, mut look) = (0, false, tokio::time::interval(Duration::from_millis(250)));
     while start.elapsed() < duration {
         look.tick().await;
-        if kill && kills == 0 && start.elapsed() * 2 > duration {
+        let status = worker.status().await;
+        let in_jobs = status.as_ref().map_or(0, rows_in_jobs);
+        let due = start.elapsed() * 2 > duration && in_jobs > 0 || start.elapsed() * 10 > duration * 9;
+        if kill && kills == 0 && due {
             show.step(&format!(
-                "SIGKILL to the worker, process {}; starting another",
-                worker.pid().unwrap_or_default()
+                "SIGKILL to the worker, process {}, with {} rows in Bulk jobs; starting another",
+                worker.pid().unwrap_or_default(),
+                thousands(in_jobs)
             ));
             worker.kill().await?;
             worker = stage.worker(&[])?;
@@ -172,11 +234,31 @@ async fn watch_and_kill(
         if let Some(end) = worker.ended()? {
             anyhow::bail!("the worker ended: {end}");
         }
-        if let Some(status) = worker.status().await {
+        if let Some(status) = status {
+            if !short && let Some(reason) = held_by_quota(&status) {
+                show.step(&format!(
+                    "the org's requests run short, and the governor holds back what has time: {reason}"
+                ));
+                short = true;
+            }
             show.progress(start.elapsed(), &status);
         }
     }
     Ok((worker, kills))
+}
+
+/// Rows of the backfill that Bulk jobs hold.
+fn rows_in_jobs(status: &Value) -> u64 {
+    let routes = status["routes"].as_array().into_iter().flatten();
+    let visits = routes.filter(|route| route["id"] == "visits");
+    visits.filter_map(|route| route["lanes"][2]["in_flight"].as_u64()).sum()
+}
+
+/// What the governor says while it holds a route back.
+fn held_by_quota(status: &Value) -> Option<String> {
+    let routes = status["routes"].as_array().into_iter().flatten();
+    let held = routes.filter_map(|route| Some((route["id"].as_str()?, route["paused"].as_str()?)));
+    held.filter(|(_, reason)| reason.starts_with("PS60")).map(|(id, reason)| format!("route {id}: {reason}")).next()
 }
 
 fn failed(error: &anyhow::Error, fix: &str) -> Answer {
@@ -191,14 +273,15 @@ fn failed(error: &anyhow::Error, fix: &str) -> Answer {
 fn answer(outcome: &Outcome, kept: Option<String>) -> Answer {
     let (proof, found) = (&outcome.proof, &outcome.proof.findings);
     let own_holds = outcome.own["holds"] == true;
-    let holds = proof.holds() && own_holds;
+    let holds = proof.holds() && own_holds && outcome.limit_errors == 0;
     let result = json!({
         "lost": found.lost, "out_of_order": found.out_of_order, "repeated_effects": found.repeated_effects,
         "unknown": found.unknown, "resent": found.resent, "copied_again": found.copied_again, "not_applied": found.not_applied, "rows_equal": proof.rows_equal,
         "rows_in_database": proof.rows_in_database, "rows_in_org": proof.rows_in_org,
         "rows_different": proof.rows_different, "examples": found.examples,
         "changes": outcome.written.changes(), "written": outcome.written, "effects": found.effects, "keys": found.keys,
-        "kills": outcome.kills, "api_calls": outcome.calls, "seconds": outcome.seconds, "prove": outcome.own, "folder": kept,
+        "kills": outcome.kills, "api_calls": outcome.calls, "quota": outcome.quota, "limit_errors": outcome.limit_errors, "adopted": outcome.adopted,
+        "backfill": outcome.backfill, "by_api": outcome.by_api, "seconds": outcome.seconds, "prove": outcome.own, "folder": kept,
     });
     let mut text = show::proof_table(outcome);
     for example in &found.examples {

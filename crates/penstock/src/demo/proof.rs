@@ -74,6 +74,7 @@ fn entity_of(object: &str) -> Option<&'static str> {
     match object {
         "Account" => Some("customers"),
         "Shop_Order__c" => Some("orders"),
+        "Shop_Visit__c" => Some("visits"),
         _ => None,
     }
 }
@@ -123,11 +124,19 @@ pub async fn database_rows(client: &Client) -> Result<BTreeMap<String, PlainRow>
         let plain = fields.iter().enumerate().map(|(i, field)| (*field, row.get::<_, String>(i + 1))).collect();
         rows.insert(format!("orders/{id}"), plain);
     }
+    for row in client.query("select id::text, page, revision::text from shop.visits", &[]).await? {
+        let id: String = row.get(0);
+        rows.insert(format!("visits/{id}"), [("Page__c", row.get(1)), ("Revision__c", row.get(2))].into());
+    }
     Ok(rows)
 }
 
-/// Puts the org's records into the same words. `records`: object → its live records.
-pub fn org_rows(accounts: &[Map<String, Value>], orders: &[Map<String, Value>]) -> BTreeMap<String, PlainRow> {
+/// Puts the org's live records into the same words.
+pub fn org_rows(
+    accounts: &[Map<String, Value>],
+    orders: &[Map<String, Value>],
+    visits: &[Map<String, Value>],
+) -> BTreeMap<String, PlainRow> {
     let text = |record: &Map<String, Value>, field: &str| record.get(field).map(plain_text).unwrap_or_default();
     let mut rows = BTreeMap::new();
     let mut account_key = BTreeMap::new();
@@ -143,6 +152,10 @@ pub fn org_rows(accounts: &[Map<String, Value>], orders: &[Map<String, Value>]) 
         let customer = text(record, "Customer__c");
         row.insert("Customer__c", account_key.get(&customer).cloned().unwrap_or(customer));
         rows.insert(format!("orders/{}", text(record, "Order_Key__c")), row);
+    }
+    for record in visits {
+        let row = ["Page__c", "Revision__c"].map(|field| (field, text(record, field)));
+        rows.insert(format!("visits/{}", text(record, "Visit_Key__c")), row.into());
     }
     rows
 }

@@ -24,6 +24,14 @@ create table shop.orders (
 -- A delete then carries its customer, so that it stays in order with the customer's own delete.
 alter table shop.orders replica identity full;
 
+-- Written in one go before anybody looks: what a backfill is made of.
+create table shop.visits (
+  id bigint primary key,
+  page text not null,
+  revision bigint not null default 0,
+  updated_at timestamptz not null default now()
+);
+
 create table shop.audit (
   seq bigserial primary key,
   entity text not null,
@@ -47,4 +55,6 @@ end $$;
 create trigger number_change before insert or update or delete on shop.customers
   for each row execute function shop.number_change();
 create trigger number_change before insert or update or delete on shop.orders
+  for each row execute function shop.number_change();
+create trigger number_change before insert or update or delete on shop.visits
   for each row execute function shop.number_change();

@@ -60,6 +60,14 @@ impl Show {
     }
 }
 
+/// Rows by API, the largest first.
+fn by_api(outcome: &Outcome) -> String {
+    let mut apis: Vec<(&String, u64)> = outcome.by_api.iter().map(|(api, (rows, _))| (api, *rows)).collect();
+    apis.sort_by_key(|(_, rows)| std::cmp::Reverse(*rows));
+    let parts: Vec<String> = apis.into_iter().map(|(api, rows)| format!("{api} {}", thousands(rows))).collect();
+    parts.join(", ")
+}
+
 /// The table at the end.
 pub(super) fn proof_table(outcome: &Outcome) -> String {
     let (proof, found) = (&outcome.proof, &outcome.proof.findings);
@@ -98,11 +106,19 @@ pub(super) fn proof_table(outcome: &Outcome) -> String {
             format!("SIGKILL; {} sent again, same value", thousands(found.resent)),
         ],
         vec![
+            "jobs adopted".into(),
+            thousands(outcome.adopted),
+            String::new(),
+            "rows whose Bulk job outlived the killed worker: asked for, not sent again".into(),
+        ],
+        vec!["by API".into(), by_api(outcome), String::new(), "what the router chose, as the org saw it".into()],
+        vec![
             "API calls".into(),
-            thousands(outcome.calls),
+            format!("{} of {}", thousands(outcome.calls), thousands(outcome.quota)),
             String::new(),
             format!("{per_record:.1} per 1,000 changes, in {:.1} s", outcome.seconds),
         ],
+        zero("limit errors", outcome.limit_errors, "requests that the org refused since the day's were spent"),
     ];
     table(&["", "", "", ""], rows)
 }

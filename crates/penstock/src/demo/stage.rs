@@ -13,6 +13,7 @@ use anyhow::{Context, bail};
 use org_sim::{HistoryOp, ObjectsSpec, OrgConfig, OrgSim, RunningOrg};
 use private_postgres::{Options, Server};
 use serde_json::Value;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -221,9 +222,30 @@ impl Stage {
             }
         }
         let database = proof::database_rows(client).await?;
-        let org = proof::org_rows(&self.org.records("Account"), &self.org.records("Shop_Order__c"));
+        let org = proof::org_rows(
+            &self.org.records("Account"),
+            &self.org.records("Shop_Order__c"),
+            &self.org.records("Shop_Visit__c"),
+        );
         let accounts = books::read(&self.data()).await?;
         Ok(proof::prove(&expected, (&applied.into_effects(), &accounts), &database, &org))
+    }
+
+    /// Effects of each API in the org's history, and the calls (or jobs) that made them.
+    pub fn effects_by_api(&self) -> BTreeMap<String, (u64, u64)> {
+        let mut found: BTreeMap<String, (u64, HashSet<u64>)> = BTreeMap::new();
+        let mut after = 0;
+        loop {
+            let page = self.org.history_after(after, 5_000);
+            let Some(last) = page.last() else { break };
+            after = last.seq;
+            for entry in page {
+                let of = found.entry(entry.api).or_default();
+                of.0 += 1;
+                of.1.insert(entry.request);
+            }
+        }
+        found.into_iter().map(|(api, (rows, calls))| (api, (rows, calls.len() as u64))).collect()
     }
 
     /// Ends the stage; keeps the folder when told to and says where it is.

@@ -160,6 +160,7 @@ impl Group {
             }
             if let Verdict::Applied { .. } = verdict {
                 let run = &mut self.routes[index];
+                run.status.adopted += u64::from(kind == JobKind::Adopt);
                 run.latencies.add(now_ms - time_ms);
                 run.latency_metric.record((now_ms - time_ms).max(0) as f64 / 1000.0);
             }

@@ -52,6 +52,8 @@ pub struct RouteStatus {
     pub calls: u64,
     /// The same by API, for the ways that were used.
     pub by_api: BTreeMap<Api, ApiStatus>,
+    /// Rows that a job of an earlier process had applied.
+    pub adopted: u64,
     /// Rows that may go by jobs at once; 0 where none may.
     pub job_rows_max: u64,
     /// Rows that were sent again after a failure.
@@ -110,6 +112,7 @@ impl RouteStatus {
             batches: 0,
             calls: 0,
             by_api: BTreeMap::new(),
+            adopted: 0,
             job_rows_max: 0,
             retried: 0,
             suspects: 0,

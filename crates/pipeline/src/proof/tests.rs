@@ -273,7 +273,11 @@ async fn trace_tells_each_record_of_a_key_with_batches_and_outcomes() {
         reason: None,
     };
     let mut batch = RecordBatchBuilder::default();
-    batch.push(4, None, Some(&serde_json::to_vec(&intent).expect("json")), &[]).expect("small");
+    // A job's batch is written again with the job's name.
+    let noted = BatchIntent { job: Some("750A".into()), reason: Some("cheap".into()), ..intent.clone() };
+    for intent in [&BatchIntent { reason: noted.reason.clone(), ..intent.clone() }, &noted] {
+        batch.push(4, None, Some(&serde_json::to_vec(intent).expect("json")), &[]).expect("small");
+    }
     bench.append(BATCHES, batch).await;
     bench.settle("orders", Outcome::Applied, &[0, 2]).rows[0].target_ids = vec!["a01".into(), "a02".into()];
     bench.settle("orders", Outcome::DeadLettered, &[5]);
@@ -288,6 +292,9 @@ async fn trace_tells_each_record_of_a_key_with_batches_and_outcomes() {
     let first = &found.records[0];
     assert_eq!((first.op, first.lsn, first.tx_id), (Some(Op::Update), Some(1002), Some(7)));
     assert_eq!(first.routes[0].intents[0].batch, BatchId(0));
+    let sent = &first.routes[0].intents[0];
+    assert_eq!((sent.records, sent.job.as_deref(), sent.reason.as_deref()), (2, Some("750A"), Some("cheap")));
+    assert_eq!(first.routes[0].intents.len(), 1, "one batch, though it is written twice");
     assert_eq!(first.routes[0].settlements[0].target_id.as_deref(), Some("a02"));
     assert_eq!(found.records[1].routes[0].route, RouteId::from("customers"));
     assert!(found.records[1].routes[0].settlements.is_empty(), "it waits");

@@ -63,6 +63,12 @@ pub struct TracedIntent {
     pub attempt: u32,
     pub api: String,
     pub at_ms: i64,
+    /// Records of the batch.
+    pub records: u64,
+    /// The target's name for the job that carried it.
+    pub job: Option<String>,
+    /// Why the router chose the API; none where only one was open.
+    pub reason: Option<String>,
 }
 
 /// One settlement of the record.
@@ -75,6 +81,8 @@ pub struct TracedSettlement {
     pub at_ms: i64,
     pub attempts: u32,
     pub read_back: bool,
+    /// API calls of the whole batch.
+    pub calls: u32,
     pub target_id: Option<String>,
     pub by: Option<Offset>,
     pub code: Option<String>,
@@ -160,11 +168,19 @@ impl Trace {
             let Ok(intent) = serde_json::from_slice::<BatchIntent>(record.value.unwrap_or_default()) else { return };
             let place = (&intent.stream, intent.partition);
             for (_, traced) in self.inside(&intent.route, place, &intent.offsets) {
+                // A job's batch is written twice; the second record names the job.
+                if let Some(first) = traced.intents.iter_mut().find(|known| known.batch == intent.batch) {
+                    first.job.clone_from(&intent.job);
+                    continue;
+                }
                 traced.intents.push(TracedIntent {
                     batch: intent.batch,
                     attempt: intent.attempt,
                     api: intent.api.clone(),
                     at_ms: intent.at_ms,
+                    records: intent.offsets.iter().map(|range| range.count()).sum(),
+                    job: intent.job.clone(),
+                    reason: intent.reason.clone(),
                 });
             }
         })
@@ -185,6 +201,7 @@ impl Trace {
                         at_ms: settlement.at_ms,
                         attempts: settlement.attempts,
                         read_back: settlement.read_back,
+                        calls: settlement.calls,
                         target_id: rows.target_ids.get(at).cloned(),
                         by: rows.by,
                         code: rows.code.clone(),

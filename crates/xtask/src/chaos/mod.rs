@@ -45,6 +45,9 @@ pub struct ChaosArgs {
     /// Without faults of the org.
     #[arg(long)]
     no_faults: bool,
+    /// Rows of a table that is copied by Bulk jobs while the worker is being killed.
+    #[arg(long, default_value_t = 4_000)]
+    backfill: u64,
     /// Keep the folder.
     #[arg(long)]
     keep: bool,
@@ -92,7 +95,12 @@ fn options(args: &ChaosArgs) -> anyhow::Result<StageOptions> {
             "    deadline: 1m",
             "    deadline: 1m\n    retry: {transient: {max_attempts: 10, initial_delay: 200ms, max_delay: 30s}, parent_missing: {max_wait: 20s}}",
         ),
-        ("routes:\n", "limits: {recovery_grace: 300ms, checkpoint_every: 100ms}\nroutes:\n"),
+        // Jobs of some hundred rows, from backlogs that a restart leaves.
+        (
+            "routes:\n",
+            "limits: {recovery_grace: 300ms, checkpoint_every: 100ms}\n\
+             router: {bulk_from: 150, bulk_rows: 400, bulk_wait: 100ms}\nroutes:\n",
+        ),
     ];
     Ok(StageOptions {
         worker: Some(worker),
@@ -121,6 +129,7 @@ async fn play(stage: &mut Stage, args: &ChaosArgs) -> anyhow::Result<(Value, boo
             left -= i64::from(writer.transaction(&mut connection).await?);
         }
     }
+    penstock::demo::backfill(&client, args.backfill).await?;
     let copied_seq = stage.audit_seq(&client).await?;
     drop(client);
 
@@ -144,7 +153,8 @@ async fn play(stage: &mut Stage, args: &ChaosArgs) -> anyhow::Result<(Value, boo
     let (mut worker, tally) = beaten?;
     let client = stage.connect().await?;
     let wal_end = stage.wal_end(&client).await?;
-    worker.until_settled(wal_end, PATIENCE).await.context("waiting until everything is settled")?;
+    let last = worker.until_settled(wal_end, PATIENCE).await.context("waiting until everything is settled")?;
+    let ledger = requests_in_ledger(&last);
     worker.stop().await?;
     let proof = stage.prove(&client, copied_seq).await?;
     let own = penstock::prove_pipeline(&stage.pipeline_file()).await?;
@@ -156,10 +166,18 @@ async fn play(stage: &mut Stage, args: &ChaosArgs) -> anyhow::Result<(Value, boo
         "rows_equal": proof.rows_equal, "rows": proof.rows_in_database, "effects": found.effects, "keys": found.keys,
         "changes": changes.load(Ordering::Relaxed), "killed_at_points": tally.at_points, "killed_at_random": tally.at_random,
         "postgres_restarts": tally.postgres_restarts, "walsenders_terminated": tally.walsenders_terminated,
+        "requests_in_ledger": ledger, "requests_of_org": stage.org.daily_requests_used(),
+        "by_api": stage.effects_by_api(), "limit_errors": stage.org.limit_refusals(),
         "prove_holds": own["holds"], "prove_totals": own["totals"], "api_calls": stage.org.daily_requests_used(),
         "examples": found.examples,
     });
     Ok((report, holds))
+}
+
+/// API requests that the worker's ledger counts, those of dead workers included.
+fn requests_in_ledger(status: &Value) -> u64 {
+    let rows = status["quota"]["main"]["allocations"].as_array().into_iter().flatten();
+    rows.filter(|row| row["name"] == "DailyApiRequests").filter_map(|row| row["spent"].as_u64()).sum()
 }
 
 /// Kills worker after worker; returns one that is left in peace.

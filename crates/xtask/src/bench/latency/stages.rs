@@ -98,7 +98,7 @@ async fn measure_live(stage: &Stage, seconds: u64) -> anyhow::Result<Live> {
 /// As `bench latency`.
 pub async fn copy_stage(worker: &Path, seconds: u64) -> anyhow::Result<Copy> {
     let edits = [
-        ("tables: [shop.customers, shop.orders]", "tables: [shop.customers, shop.orders, shop.archive]"),
+        ("shop.orders, shop.visits]", "shop.orders, shop.visits, shop.archive]"),
         ("shop.orders: [id]}", "shop.orders: [id], shop.archive: [id]}"),
         // The configuration's default, not the demo's small chunks.
         ("    snapshot: {chunk_rows: 500}\n", ""),
