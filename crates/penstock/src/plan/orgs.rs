@@ -5,6 +5,7 @@ use crate::config::{Config, OrgConfig, Places};
 use crate::wiring;
 use connector_salesforce::{Auth, SalesforceConfig, SalesforceSink, Secret};
 use contract::{AllocationReading, Clock, Sink, SystemClock};
+use governor::{GovernorConfig, Permille};
 use model::OrgId;
 use pipeline::plan::{AllocationFacts, AllocationKind, Entitlement, OrgFacts, edition_words};
 use std::collections::BTreeSet;
@@ -52,13 +53,13 @@ pub(super) async fn look(
             edition_words(entitlement.edition)
         ));
     }
-    let share = org.share.0 / 100.0;
-    let allocations = AllocationKind::ALL.map(|kind| allocation(kind, &readings, &entitlement, share));
+    let governor = wiring::governor_config(org);
+    let allocations = AllocationKind::ALL.map(|kind| allocation(kind, &readings, &governor));
     let facts = OrgFacts {
         id: OrgId::new(name),
         allocations: allocations.to_vec(),
         entitlement,
-        reserved: [org.lanes.critical, org.lanes.standard, org.lanes.bulk].map(|percent| percent.0 / 100.0),
+        reserved: governor.reserved.map(part),
         in_flight_max: org.concurrency,
         start_calls: start_calls(config, name),
         subscribers: config.expect.subscribers,
@@ -88,15 +89,17 @@ fn stand_in(org: &OrgConfig, clock: Arc<dyn Clock>) -> Option<Arc<dyn Sink>> {
     SalesforceSink::new(&built, clock).ok().map(|sink| Arc::new(sink) as Arc<dyn Sink>)
 }
 
-fn allocation(
-    kind: AllocationKind,
-    readings: &[AllocationReading],
-    entitlement: &Entitlement,
-    share: f64,
-) -> AllocationFacts {
+/// The org's own figures; else what the governor assumes.
+fn allocation(kind: AllocationKind, readings: &[AllocationReading], governor: &GovernorConfig) -> AllocationFacts {
+    let row = governor.allocations.iter().find(|row| row.is_named(kind.name()));
     let reading = readings.iter().find(|reading| kind.is_named(&reading.allocation));
-    let (max, used) = reading.map_or((kind.max(entitlement), 0), |reading| (reading.max, reading.used));
-    AllocationFacts { kind, max, used, share }
+    let assumed = row.map_or(0, |row| row.assumed_max);
+    let (max, used) = reading.map_or((assumed, 0), |reading| (reading.max, reading.used));
+    AllocationFacts { kind, max, used, share: part(row.and_then(|row| row.share).unwrap_or(governor.share)) }
+}
+
+fn part(permille: Permille) -> f64 {
+    f64::from(permille.0) / 1000.0
 }
 
 /// Calls of a start beside the rows: each object is described once, parents included.

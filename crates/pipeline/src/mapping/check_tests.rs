@@ -240,6 +240,15 @@ fn object_without_rights_and_required_fields_are_found() {
     assert_eq!(codes, ["PS5212", "PS5206"]);
     route.operation = Operation::Update;
     assert!(Mapper::compile(&route, &object, &parents()).is_ok());
+    // What the pipeline itself fills is filled.
+    (route.operation, object.createable) = (Operation::Upsert, true);
+    object.fields[1].nillable = true;
+    for field in object.fields.iter_mut().filter(|field| &*field.name == "Position__c") {
+        field.nillable = false;
+    }
+    assert!(Mapper::compile(&route, &object, &parents()).is_err());
+    route.position_field = Some("Position__c".into());
+    assert!(Mapper::compile(&route, &object, &parents()).is_ok());
 }
 
 /// Looks at one record through a mapper.

@@ -1,6 +1,6 @@
 //! Which way a batch goes and what it costs: asked of the parts that decide it in a run.
 
-use super::facts::{OrgFacts, RouteFacts};
+use super::facts::{AllocationKind, OrgFacts, RouteFacts};
 use super::report::Work;
 use crate::engine::BACKLOG_MAX;
 use crate::router::{ApiSetting, Choice, Left, Paces, Question, RouterSpec, Way, choose};
@@ -53,7 +53,7 @@ impl<'a> Ways<'a> {
             rows,
             time_left: self.route.deadline,
             ways: &ways,
-            left: Left::PLENTY,
+            left: self.left(),
         })?;
         let rows = ways.iter().find(|way| way.api == api)?.rows_max as u64;
         let rows = if self.route.ordering == Ordering::Fifo { 1 } else { rows };
@@ -84,6 +84,16 @@ impl<'a> Ways<'a> {
             bytes_max: bytes_max.min(limits.bytes_max).max(1),
             in_flight_max: limits.in_flight_max.max(1),
         })
+    }
+
+    /// What may be spent at the start: the lanes' parts are the same of each allocation, so they do not matter to a comparison.
+    fn left(&self) -> Left {
+        let room = |kind| self.org.and_then(|org| org.allocation(kind)).map_or(u64::MAX, |row| row.room());
+        Left {
+            calls: room(AllocationKind::ApiRequests),
+            bulk_batches: room(AllocationKind::BulkBatches),
+            events: room(AllocationKind::EventsPublished),
+        }
     }
 
     fn may_go_by_job(&self) -> bool {

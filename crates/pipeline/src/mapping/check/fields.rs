@@ -191,7 +191,8 @@ impl<'a> Check<'a> {
         for field in &object.fields {
             let needed = field.createable && !field.nillable && !field.defaulted_on_create;
             let filled = fields.iter().any(|(_, out)| out.field.eq_ignore_ascii_case(&field.name))
-                || self.route.source_of(&field.name).is_some();
+                || self.route.source_of(&field.name).is_some()
+                || self.route.position_field.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(&field.name));
             if needed && !filled && field.kind != FieldKind::Boolean {
                 let cause = format!("{}.{} is required and nothing fills it", object.name, field.name);
                 let fix = format!("add {} to the route's map or references", field.name);
