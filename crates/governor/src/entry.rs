@@ -63,12 +63,17 @@ impl Governor {
         self.take_up(peers, now);
         let (now_ms, config) = (self.now_ms, &self.config);
         for row in &mut self.rows {
-            let lease = row.lease_wanted(now_ms, config);
+            let lease = if self.closing { 0 } else { row.lease_wanted(now_ms, config) };
             row.lease.send(lease);
         }
         self.store_wanted = false;
         self.pending_until_ms = now_ms + LEASE_VALID.as_millis() as i64;
         self.snapshot_now(now)
+    }
+
+    /// Entries reserve nothing from now on: the process ends in good order, and the next one has nothing to doubt.
+    pub fn retire(&mut self) {
+        self.closing = true;
     }
 
     /// Takes in what became of the entry that was made last.

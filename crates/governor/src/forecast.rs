@@ -4,10 +4,10 @@ use crate::ledger::LANES;
 use crate::row::Row;
 use crate::{Governor, Now};
 use model::{Lane, RouteId};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What will become of an allocation at the present rate.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Forecast {
     /// None: what is forgotten at the far end of the span keeps up with what is spent.
     pub runs_out: Option<RunsOut>,
@@ -20,7 +20,7 @@ pub struct Forecast {
 }
 
 /// When an allocation runs out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunsOut {
     pub in_ms: i64,
     /// The same moment, Unix milliseconds.
@@ -50,7 +50,7 @@ impl Forecast {
                 format!("the org's {words} end at {} at this rate{by}", clock(at_unix_ms))
             }
             None if self.per_hour < 0.05 => format!("{words}: nothing is being spent"),
-            None => format!("{words} last at this rate, {:.0} an hour{by}", self.per_hour),
+            None => format!("{words} last at this rate{by}"),
         }
     }
 }

@@ -101,6 +101,7 @@ pub struct Governor {
     lease_until_ms: i64,
     pending_until_ms: i64,
     store_wanted: bool,
+    closing: bool,
     members: Vec<Member>,
     waiting: Waiting,
 }
@@ -133,6 +134,7 @@ impl Governor {
             lease_until_ms: i64::MIN,
             pending_until_ms: i64::MIN,
             store_wanted: false,
+            closing: false,
             members: Vec::new(),
             waiting: Waiting::default(),
         })

@@ -269,7 +269,9 @@ impl Row {
             return 0;
         }
         let rate: f64 = self.rates.iter().map(|rate| rate.per_ms(now_ms)).sum();
-        let base = config.ahead.min((self.budget(config) / LEASE_PART).max(1));
+        // Calls must go at once; jobs and events are few or many: the first one waits for an entry, or their rate tells.
+        let calls = self.spec.counts == crate::Counts::Calls;
+        let base = if calls { config.ahead.min((self.budget(config) / LEASE_PART).max(1)) } else { 0 };
         base.max((rate * LEASE_LASTS_MS) as u64).max(self.lease.wanted).min(self.room(config))
     }
 

@@ -1,3 +1,4 @@
+mod allocations;
 mod interleavings;
 mod property;
 
@@ -327,6 +328,19 @@ fn a_lease_ends_after_its_time() {
     assert_eq!(spend_all(&mut governor, Lane::Critical, late).1.reason, RefusalReason::SnapshotDue);
     store(&mut governor, late);
     assert_eq!(spend_all(&mut governor, Lane::Critical, late).0, 7);
+}
+
+#[test]
+fn a_process_that_ends_in_good_order_leaves_no_doubt() {
+    let mut governor = governor(GovernorConfig { ahead: 10, ..config() });
+    store(&mut governor, at(0));
+    assert_eq!(spend_all(&mut governor, Lane::Critical, at(0)).0, 7);
+    governor.retire();
+    let last = store(&mut governor, at(0));
+    assert_eq!(spend_all(&mut governor, Lane::Critical, at(0)).0, 0);
+    let mut next = Governor::restore(governor.config().clone(), &last, at(1)).expect("valid");
+    let row = &next.status(at(1)).allocations[0];
+    assert_eq!((row.spent, row.in_doubt), (7, 0));
 }
 
 #[test]

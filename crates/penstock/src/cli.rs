@@ -263,12 +263,24 @@ pub struct DlqRetryArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct QuotaArgs {
+    #[command(subcommand)]
+    pub command: Option<QuotaCommand>,
     /// Only this org.
     pub org: Option<String>,
-    /// Ask the org now (one API request for each), instead of showing what the last run knew.
+    /// Ask the org now (one API request for each), besides what the pipeline knows.
     #[arg(long)]
     pub live: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum QuotaCommand {
+    /// Says who spends each allocation, what waits for it and why, when it frees, and what records cost by each API.
+    Explain {
+        /// Only this org.
+        org: Option<String>,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -13,3 +13,5 @@ pub mod run;
 pub mod schema;
 pub mod status;
 pub mod trace;
+
+pub(crate) use opened::problem;

@@ -140,7 +140,10 @@ impl Pipeline {
         }
         let stop = CancellationToken::new();
         let crash = crash::from_environment();
-        let engine = self.engine(routes, &crash);
+        let engine = match self.engine(routes, &crash) {
+            Ok(engine) => engine,
+            Err(problem) => return Answer::failed(problem),
+        };
         let handle = engine.handle();
         let (sources_stop, engine_stop) = (stop.child_token(), CancellationToken::new());
         let mut capture = JoinSet::new();
@@ -182,7 +185,7 @@ impl Pipeline {
         self.answer(end, last)
     }
 
-    fn engine(&self, routes: Vec<RouteSpec>, crash: &CrashPoints) -> Engine {
+    fn engine(&self, routes: Vec<RouteSpec>, crash: &CrashPoints) -> Result<Engine, Problem> {
         let limits = &self.config.limits;
         let spec = PipelineSpec {
             window_bytes_max: limits.window.0 as usize,
@@ -192,21 +195,23 @@ impl Pipeline {
             router: wiring::router_spec(&self.config.router),
             ..PipelineSpec::new(PipelineId::new(&self.config.pipeline), routes)
         };
+        let mut ledgers = wiring::Ledgers::to_write();
         let org = |(id, sink): (&OrgId, &Arc<dyn Sink>)| {
+            let ledger = ledgers.of(&self.config, id.as_str(), &self.places, &self.state)?;
             let configured = self.config.orgs.get(id.as_str());
             let governor = configured.map(wiring::governor_config);
             let breaker = configured.map(|org| org.breaker.resolve()).unwrap_or_default();
-            (id.clone(), OrgParts { sink: sink.clone(), governor, breaker, ledger: None })
+            Ok((id.clone(), OrgParts { sink: sink.clone(), governor, breaker, ledger }))
         };
         let parts = EngineParts {
             log: self.log.clone(),
             state: self.state.clone(),
-            orgs: self.sinks.iter().map(org).collect(),
+            orgs: self.sinks.iter().map(org).collect::<Result<_, Problem>>()?,
             clock: self.clock.clone(),
             crash: crash.clone(),
             seed: self.seed(),
         };
-        Engine::new(spec, parts)
+        Ok(Engine::new(spec, parts))
     }
 
     /// Jitter needs no secret: the wall clock and the process tell processes apart.

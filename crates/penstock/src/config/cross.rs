@@ -45,6 +45,14 @@ impl Checker<'_> {
                     "make them 100% or less",
                 );
             }
+            for unknown in org.share.unknown() {
+                self.error(
+                    "PS1008",
+                    &format!("{path}.share"),
+                    format!("{unknown} is not an allocation that a share can be given of"),
+                    format!("write one of: default, {}", super::Shares::names().join(", ")),
+                );
+            }
             if org.api_version.parse::<f64>().map_or(true, |version| version < 46.0) {
                 let cause = format!("API version {:?} is not one from 46.0 on", org.api_version);
                 self.error("PS1008", &format!("{path}.api_version"), cause, "write for example \"62.0\", in quotes");
@@ -335,6 +343,7 @@ mod tests {
         for (from, to) in [
             ("lane: critical", "lane: urgent"),
             ("share: 50%", "share: 50%\n    lanes: {critical: 90%, standard: 90%}"),
+            ("share: 50%", "share: {default: 50%, DailyApiRequest: 10%}"),
         ] {
             let text = CITY.replacen(from, to, 1);
             assert_ne!(text, CITY, "{from}");

@@ -12,6 +12,7 @@ mod expect;
 mod jobs;
 mod load;
 mod places;
+mod quota;
 mod router;
 pub(crate) mod values;
 
@@ -20,6 +21,7 @@ pub use expect::{ExpectConfig, ExpectedBurst, ExpectedChanges};
 pub use jobs::JobSettings;
 pub use load::{Loaded, load_file, load_text, schema};
 pub use places::Places;
+pub use quota::{EditionConfig, EntitlementConfig, Shares};
 pub use router::{ApiWord, RouterConfig, RuleConfig};
 pub use values::{MapValue, OneOf, Percent, Rate, SecretText, Size, Time, WordOrCel};
 
@@ -148,9 +150,15 @@ pub struct OrgConfig {
     #[serde(default = "default_api_version")]
     pub api_version: String,
     pub auth: AuthConfig,
-    /// This pipeline's share of each of the org's allocations.
+    /// This pipeline's share of the org's allocations.
     #[serde(default = "default_share")]
-    pub share: Percent,
+    pub share: Shares,
+    /// What the org has bought: the maxima that are assumed until the org has told its own.
+    pub entitlement: Option<EntitlementConfig>,
+    /// The quota ledger's file. All pipelines that name the same file never overspend together. Default: one file of this user
+    /// (`$XDG_STATE_HOME/penstock/quota.db`), or, for an org on loopback, the pipeline's own; `own`: the pipeline's own.
+    #[serde(default)]
+    pub ledger: Option<PathBuf>,
     #[serde(default)]
     pub lanes: LanesConfig,
     /// Calls in flight at once.
@@ -508,8 +516,8 @@ fn default_listen() -> String {
 fn default_api_version() -> String {
     "62.0".into()
 }
-fn default_share() -> Percent {
-    Percent(50.0)
+fn default_share() -> Shares {
+    Shares::of(quota::DEFAULT_SHARE)
 }
 fn default_critical() -> Percent {
     Percent(20.0)

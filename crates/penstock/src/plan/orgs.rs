@@ -46,7 +46,7 @@ pub(super) async fn look(
         Some(sink) => ask(name, &**sink, asked, notes).await,
         None => Vec::new(),
     };
-    let entitlement = Entitlement::default();
+    let entitlement = org.entitlement.map(Entitlement::from).unwrap_or_default();
     if readings.is_empty() {
         notes.push(format!(
             "org {name}: its own figures are not known; those of {} edition are assumed, and none of it as used",

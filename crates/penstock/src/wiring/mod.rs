@@ -1,27 +1,27 @@
 //! Configuration → the concrete parts: the one place that names connectors and a log.
 
+mod governor;
+mod ledger;
 mod router;
 mod routes;
 
+pub use governor::governor_config;
+pub use ledger::Ledgers;
 pub use router::router_spec;
 pub use routes::route_specs;
 
 use crate::config::{
-    AuthFlow, Compression, Config, OrgConfig, OverflowConfig, Percent, Places, SampleConfig, SecretText, SourceConfig,
+    AuthFlow, Compression, Config, OrgConfig, OverflowConfig, Places, SampleConfig, SecretText, SourceConfig,
     StreamConfig,
 };
 use connector_postgres::{OnSlotMismatch, PostgresConfig};
 use connector_salesforce::{Auth, SalesforceConfig, Secret};
 use contract::{Retention, StreamBinding};
-use governor::{GovernorConfig, Permille};
 use log_store::{Codec, LogOptions};
 use model::{Finding, StreamId, StreamPartition, TableName};
 use pipeline::overflow::{Overflow, StreamLimit};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-
-/// Calls that the stored quota ledger counts ahead of time: a crash wastes up to so many.
-const GOVERNOR_AHEAD: u64 = 200;
 
 /// Where things lie in the data folder.
 #[derive(Clone, Debug)]
@@ -178,20 +178,4 @@ pub fn stream_limits(config: &Config) -> Vec<StreamLimit> {
             },
         })
         .collect()
-}
-
-/// An org's governor.
-pub fn governor_config(org: &OrgConfig) -> GovernorConfig {
-    let permille = |percent: Percent| Permille((percent.0 * 10.0).round() as u16);
-    let lanes = &org.lanes;
-    let defaults = GovernorConfig::default();
-    GovernorConfig {
-        share: permille(org.share),
-        reserved: [permille(lanes.critical), permille(lanes.standard), permille(lanes.bulk)],
-        burst: if org.pacing { defaults.burst } else { Permille(1000) },
-        // A place for every batch, and those that only critical ones may use.
-        in_flight_max: org.concurrency + defaults.in_flight_critical,
-        ahead: GOVERNOR_AHEAD,
-        ..defaults
-    }
 }

@@ -32,8 +32,11 @@ mod outcome;
 mod overflow;
 mod parents;
 mod permits;
+#[cfg(test)]
+mod permits_tests;
 mod persist;
 mod quota_ledger;
+mod quota_metrics;
 mod reader;
 mod redrive_end;
 mod redrive_job;

@@ -178,6 +178,15 @@ impl Permits {
         self.0.wanted.notified().await;
     }
 
+    /// Stores a last entry that reserves nothing: the process ends in good order.
+    ///
+    /// # Errors
+    /// As `store`.
+    pub async fn close(&self) -> Result<(), LedgerError> {
+        self.with(|governor, _| governor.retire());
+        self.store().await
+    }
+
     /// Stores this pipeline's entry, having seen everybody else's. Dropped half-way, the entry may stand or not: the governor
     /// keeps inside both.
     ///

@@ -230,7 +230,7 @@ impl Engine {
         writer.spawn(writing);
         let ended = run_groups(running, &mut writer, &stop, stop_wait_max).await;
         for org in orgs.values() {
-            org.permits.store().await?;
+            org.permits.close().await?;
         }
         ended
     }

@@ -1,6 +1,7 @@
 //! What runs beside the groups: the quota's memory, the log's retention, operators' commands.
 
 use super::error::EngineError;
+use super::quota_metrics;
 use super::redrives::{Command, IN_HAND_MAX, InHand};
 use super::route::Org;
 use crate::dlq::{adopt_old, lowest_commands};
@@ -27,6 +28,9 @@ pub(super) async fn keep_quota(org: Arc<Org>) {
         if let Err(error) = org.permits.store().await {
             tracing::warn!(org = %org.id, code = %error.code(), %error, "the quota ledger was not stored; grants will stop");
             tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        if let Some(status) = org.permits.status() {
+            quota_metrics::publish(&org.id, &status);
         }
         org.wake();
     }

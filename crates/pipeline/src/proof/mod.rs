@@ -26,6 +26,7 @@ mod marks;
 mod prove;
 mod read;
 mod report;
+mod spending;
 #[cfg(test)]
 mod tests;
 mod trace;
@@ -33,4 +34,5 @@ mod trace;
 pub use key_query::{KeyQuery, KeyQueryError};
 pub use prove::prove;
 pub use report::{Fault, FaultKind, ProofError, ProofReport, ProofRoute, RouteProof};
+pub use spending::{WaySpending, spending};
 pub use trace::{Trace, TracedIntent, TracedRecord, TracedRoute, TracedSettlement, trace};
