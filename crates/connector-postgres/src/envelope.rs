@@ -14,11 +14,13 @@
 mod image;
 mod plan;
 mod source_block;
+mod transaction;
 
 #[cfg(test)]
 mod tests;
 
 pub use plan::{EventSource, RelationPlan};
+pub use transaction::TransactionEnd;
 
 use crate::pgoutput::{ColumnText, OldTuple, Tuple, TupleColumns};
 use crate::values::{Scratch, ValueError, write_number};

@@ -100,7 +100,8 @@ impl Opened {
         for (binding, position) in ctx.streams.iter().zip(positions) {
             let end = ctx.log.bounds(&binding.to)?.accepted_end();
             let producer = position_producer(&ctx.source);
-            outlets.push(Outlet::new(binding.to.clone(), producer, record.epoch, position, end));
+            let outlet = Outlet::new(binding.to.clone(), producer, record.epoch, position, end);
+            outlets.push(outlet.with_transactions(binding.transactions));
         }
         let known = surveyed.tables.iter().map(|facts| (facts.oid, facts.table.clone())).collect::<HashMap<_, _>>();
         let timeout = Duration::from_millis(surveyed.server.wal_sender_timeout_ms.max(0) as u64);

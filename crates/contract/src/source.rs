@@ -56,6 +56,9 @@ pub struct StreamBinding {
     pub to: StreamPartition,
     /// Table → its business key's columns, in key order.
     pub keys: BTreeMap<TableName, Vec<String>>,
+    /// Whether a record without a row marks the end of each source transaction that changed a row of the stream (header
+    /// `transaction: end`), so that a reader knows at once when it has all of it.
+    pub transactions: bool,
 }
 
 /// Lets snapshot chunks in only as fast as the routes take them.

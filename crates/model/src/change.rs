@@ -70,6 +70,10 @@ pub mod header {
     pub const NEW_KEY: &str = "newkey";
     /// On the `c` half of an update that changed the key: the JSON of the old key (Debezium's `__debezium.oldkey`).
     pub const OLD_KEY: &str = "oldkey";
+    /// On the record that ends a source transaction (`end`); such a record changes no row and has no table.
+    pub const TRANSACTION: &str = "transaction";
+    /// The value of `TRANSACTION`.
+    pub const TRANSACTION_END: &[u8] = b"end";
     /// W3C trace context.
     pub const TRACEPARENT: &str = "traceparent";
 }

@@ -91,6 +91,8 @@ pub struct RouteSpec {
     /// From commit to applied.
     pub deadline: Duration,
     pub ordering: Ordering,
+    /// With `Ordering::Transaction`: what happens to a transaction that the target cannot take as one.
+    pub too_large: TooLarge,
     pub coalesce: Coalesce,
     pub batch: BatchSpec,
     /// The API that its rows go by.
@@ -131,6 +133,7 @@ impl RouteSpec {
             lane: LaneSpec::default(),
             deadline: Duration::from_secs(60),
             ordering: Ordering::default(),
+            too_large: TooLarge::default(),
             coalesce: Coalesce::default(),
             batch: BatchSpec::default(),
             api: ApiSetting::default(),
@@ -276,8 +279,20 @@ pub enum Ordering {
     Key,
     /// One record at a time, the whole stream in order.
     Fifo,
+    /// As `Key`, and the changes of one source transaction are applied together or not at all.
+    Transaction,
     /// No conflicts.
     None,
+}
+
+/// What becomes of a source transaction that has more rows or bytes than the target applies as one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum TooLarge {
+    /// All of its changes become dead letters, with the reason.
+    #[default]
+    Refuse,
+    /// They are applied as with `Ordering::Key`, and their settlements say so.
+    ByKey,
 }
 
 /// Whether waiting updates of one key merge.
@@ -309,11 +324,14 @@ impl Default for BatchSpec {
 }
 
 /// True when records of the two routes may conflict: they read one stream and write the same object of one org, or one
-/// of them refers to the other's object.
+/// of them refers to the other's object; or when they take part in the same transactions.
 pub fn are_related(a: &RouteSpec, b: &RouteSpec) -> bool {
     a.stream.stream == b.stream.stream
         && a.org == b.org
-        && (same_object(&a.object, &b.object) || refers(a, &b.object) || refers(b, &a.object))
+        && (same_object(&a.object, &b.object)
+            || refers(a, &b.object)
+            || refers(b, &a.object)
+            || (a.ordering == Ordering::Transaction && b.ordering == Ordering::Transaction))
 }
 
 /// Groups routes by relation, transitively. Shape: every index is in exactly one group; indices ascend inside a group,
@@ -387,6 +405,17 @@ mod tests {
         ];
         assert_eq!(relation_groups(&routes), vec![vec![0, 2, 3], vec![1, 5], vec![4]]);
         assert!(relation_groups(&[]).is_empty());
+    }
+
+    #[test]
+    fn routes_that_are_ordered_by_transaction_are_related_inside_one_org_and_stream() {
+        let mut routes = [route("s", "A", &[]), route("s", "B", &[]), route("s", "C", &[]), route("t", "D", &[])];
+        for at in [0, 2, 3] {
+            routes[at].ordering = Ordering::Transaction;
+        }
+        assert_eq!(relation_groups(&routes), vec![vec![0, 2], vec![1], vec![3]]);
+        routes[2].org = "second".into();
+        assert_eq!(relation_groups(&routes), vec![vec![0], vec![1], vec![2], vec![3]]);
     }
 
     #[test]

@@ -93,7 +93,7 @@ async fn read_ours(server: &Server) -> anyhow::Result<Vec<Event>> {
         log: log.clone(),
         state: Arc::new(state_store::StateStore::open(&folder.path().join("state.db"))?),
         clock: Arc::new(SystemClock::new()),
-        streams: vec![StreamBinding { to: to.clone(), keys }],
+        streams: vec![StreamBinding { to: to.clone(), keys, transactions: false }],
         stop: stop.clone(),
         admission: Arc::new(AdmitAll),
         crash: CrashPoints::default(),

@@ -4,14 +4,14 @@ use super::confirm::Target;
 use super::outlet::Outlet;
 use super::relations::Relations;
 use crate::column_type::RelationDescription;
-use crate::envelope::{EventError, EventMeta, EventWriter, Row, Snapshot};
+use crate::envelope::{EventError, EventMeta, EventWriter, Row, Snapshot, TransactionEnd};
 use crate::pgoutput::{ColumnText, Decoder, LogicalMessage, Message, OldTuple, Tuple};
 use crate::refusal::{transient, unwritable};
 use crate::snapshot::{ChunkOutcome, WATERMARK_PREFIX, Window};
 use crate::wire::{Frame, frames};
 use bytes::{Buf, Bytes};
 use contract::{CrashPoint, SourceContext, SourceError};
-use model::{Lsn, SourcePosition};
+use model::{ErrorCode, Lsn, SourcePosition};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -202,7 +202,7 @@ impl Engine {
                 });
             }
             Message::Commit(commit) => {
-                self.txn = None;
+                self.end_transaction()?;
                 self.previous_end = Some(commit.end_lsn);
                 self.reached = self.reached.max(commit.end_lsn);
             }
@@ -216,6 +216,17 @@ impl Engine {
             _ => return Err(transient("PS2115", "a message came that was not asked for (streaming or two-phase)")),
         }
         Ok(Step::Next)
+    }
+
+    /// Marks the end of the transaction in the streams that it changed.
+    fn end_transaction(&mut self) -> Result<(), SourceError> {
+        let Some(txn) = self.txn.take() else { return Ok(()) };
+        let end = TransactionEnd { xid: txn.xid, commit_time_us: txn.commit_time_us };
+        let position = Txn { seq: txn.seq + 1, ..txn }.position();
+        for outlet in &mut self.parts.outlets {
+            outlet.end_transaction(&end, position).map_err(|full| unwritable(ErrorCode("PS2006"), full))?;
+        }
+        Ok(())
     }
 
     fn logical(&self, message: &LogicalMessage<'_>) -> Step {
@@ -261,6 +272,7 @@ impl Engine {
         }
         for (outlet, plan) in &relation.plans {
             let outlet = &mut self.parts.outlets[*outlet];
+            outlet.changed();
             if outlet.has(position) {
                 self.counters.repeated.increment(1);
                 continue;
@@ -302,6 +314,11 @@ impl Engine {
         let position = self.txn.map(|txn| txn.position()).unwrap_or_default();
         for outlet_index in 0..self.parts.outlets.len() {
             let outlet = &mut self.parts.outlets[outlet_index];
+            let of_stream = |id: &u32| {
+                let plans = self.parts.relations.get(*id).map(|relation| &relation.plans);
+                plans.is_some_and(|plans| plans.iter().any(|(index, _)| *index == outlet_index))
+            };
+            relations.iter().filter(|id| of_stream(id)).for_each(|_| outlet.changed());
             if outlet.has(position) {
                 continue;
             }

@@ -1,7 +1,8 @@
 //! One stream that the source writes to.
 
+use crate::envelope::TransactionEnd;
 use contract::{AcceptedEnd, Log, LogError, ProducerState};
-use model::{ProducerId, RecordBatchBuilder, SourcePosition, StreamPartition};
+use model::{BatchFull, ProducerId, RecordBatchBuilder, SourcePosition, StreamPartition};
 use std::sync::Arc;
 
 /// A stream's batch in the making and its position.
@@ -13,6 +14,10 @@ pub(crate) struct Outlet {
     /// Of the last change that is in the log or in the builder.
     position: SourcePosition,
     end: AcceptedEnd,
+    /// Whether the ends of transactions are marked.
+    transactions: bool,
+    /// Changes of the transaction that is being read, those included that are in the log already.
+    changes: u64,
 }
 
 impl Outlet {
@@ -23,7 +28,42 @@ impl Outlet {
         position: SourcePosition,
         end: AcceptedEnd,
     ) -> Self {
-        Self { to, builder: RecordBatchBuilder::default(), producer, epoch, position, end }
+        Self {
+            to,
+            builder: RecordBatchBuilder::default(),
+            producer,
+            epoch,
+            position,
+            end,
+            transactions: false,
+            changes: 0,
+        }
+    }
+
+    /// Says whether the ends of transactions are marked.
+    pub(crate) fn with_transactions(self, transactions: bool) -> Self {
+        Self { transactions, ..self }
+    }
+
+    /// Counts a change of the stream's tables.
+    #[inline]
+    pub(crate) fn changed(&mut self) {
+        self.changes += 1;
+    }
+
+    /// A transaction has ended; `position` is behind its last change. Marks its end, if it changed anything of the stream and the
+    /// mark is not in the log already.
+    ///
+    /// # Errors
+    /// `BatchFull`, never in fact: a mark is some hundred bytes.
+    pub(crate) fn end_transaction(&mut self, end: &TransactionEnd, position: SourcePosition) -> Result<(), BatchFull> {
+        let changes = std::mem::take(&mut self.changes);
+        if !self.transactions || changes == 0 || self.has(position) {
+            return Ok(());
+        }
+        end.write(&mut self.builder, changes)?;
+        self.wrote(position);
+        Ok(())
     }
 
     /// True when the change is in the log already.

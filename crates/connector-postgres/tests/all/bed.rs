@@ -114,7 +114,7 @@ impl Bed {
             log: self.log.clone(),
             state: Arc::clone(&self.state),
             clock: Arc::new(SystemClock::new()),
-            streams: vec![StreamBinding { to: self.to(), keys: self.keys.clone() }],
+            streams: vec![StreamBinding { to: self.to(), keys: self.keys.clone(), transactions: false }],
             stop: CancellationToken::new(),
             admission: Arc::new(AdmitAll),
             crash: CrashPoints::default(),

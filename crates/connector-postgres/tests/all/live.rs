@@ -90,8 +90,10 @@ async fn two_streams_of_one_source_each_take_their_tables() {
     bed.log.create_stream(&StreamId::new("second"), StreamSpec::default()).await.expect("makes it");
     let second = StreamPartition::first(StreamId::new("second"));
     let keys = |name: &str| [(TableName::parse(name).expect("a name"), vec!["id".to_owned()])].into();
-    let streams =
-        vec![StreamBinding { to: bed.to(), keys: keys("a") }, StreamBinding { to: second.clone(), keys: keys("b") }];
+    let streams = vec![
+        StreamBinding { to: bed.to(), keys: keys("a"), transactions: false },
+        StreamBinding { to: second.clone(), keys: keys("b"), transactions: false },
+    ];
     for round in 2..4 {
         let mut run = bed.start_with(|ctx| ctx.streams.clone_from(&streams));
         run.copied().await;
@@ -103,4 +105,41 @@ async fn two_streams_of_one_source_each_take_their_tables() {
     assert_eq!(bed.records().await.len(), 3);
     let batches = bed.log.read(&second, Offset(0), 1 << 20).await.expect("reads");
     assert_eq!(batches.iter().map(|batch| batch.records.count()).sum::<u32>(), 3);
+}
+
+#[tokio::test]
+async fn ends_of_transactions_are_marked_once_where_a_stream_asks_for_it() {
+    use contract::Log;
+    use model::{Offset, header};
+    let ddl = "CREATE TABLE t (id int PRIMARY KEY, v text); CREATE TABLE silent (id int)";
+    let bed = Bed::new(ddl, &[("t", &["id"])]).await;
+    for round in 0..3 {
+        let mut run = bed.start_with(|ctx| ctx.streams[0].transactions = true);
+        run.copied().await;
+        let id = round * 10;
+        bed.execute(&format!(
+            "BEGIN; INSERT INTO t VALUES ({id}, 'a'), ({id} + 1, 'b'); UPDATE t SET id = id + 5 WHERE id = {id}; COMMIT"
+        ))
+        .await;
+        bed.execute("INSERT INTO silent VALUES (1)").await;
+        bed.execute(&format!("DELETE FROM t WHERE id = {id} + 1")).await;
+        bed.caught_up(&mut run).await;
+        // What a dead session had not confirmed comes again, and is not marked again.
+        run.crash().await;
+        bed.slot_is_free().await;
+    }
+    let mut run = bed.start_with(|ctx| ctx.streams[0].transactions = true);
+    bed.caught_up(&mut run).await;
+    run.stop().await;
+    let batches = bed.log.read(&bed.to(), Offset(0), 1 << 20).await.expect("reads");
+    let mut seen = Vec::new();
+    for record in batches.iter().flat_map(|batch| batch.records.iter()) {
+        let value: serde_json::Value = serde_json::from_slice(record.value.expect("a value")).expect("JSON");
+        match record.header(header::TRANSACTION) {
+            Some(_) => seen.push(format!("end {}", value["event_count"])),
+            None => seen.push(value["op"].as_str().expect("an op").to_owned()),
+        }
+    }
+    let round = ["c", "c", "d", "c", "end 3", "d", "end 1"];
+    assert_eq!(seen, round.repeat(3));
 }

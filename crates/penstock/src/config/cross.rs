@@ -246,6 +246,9 @@ impl Checker<'_> {
                     "name an object that ends with __e, or another api",
                 );
             }
+            if let Some((key, cause, fix)) = super::ordering::misfit(route) {
+                self.error("PS1008", &format!("{path}.{key}"), cause, fix);
+            }
             if route.parallel == 0 || route.batch.rows == 0 || route.batch.rows > 200 {
                 let cause = "parallel must be 1 or more, batch.rows 1 to 200 (the Collections limit)";
                 self.error("PS1008", &path, cause, "choose values inside these bounds");
@@ -369,6 +372,24 @@ mod tests {
             assert_eq!(codes(&with(wrong)), ["PS1043"], "{wrong}");
         }
         assert_eq!(codes(&with("overflow: {sample: {keep: 2 of 10}}")), ["PS1004"]);
+    }
+
+    #[test]
+    fn what_does_not_go_with_transactions_is_found() {
+        let with = |settings: &str| CITY.replacen("    lane: critical", &format!("    lane: critical\n{settings}"), 1);
+        assert_eq!(codes(&with("    ordering: transaction\n    too_large: by_key")), codes(CITY));
+        for settings in [
+            "    too_large: by_key",
+            "    ordering: transaction\n    coalesce: latest",
+            "    ordering: transaction\n    api: bulk",
+            "    ordering: transaction\n    api: collections",
+        ] {
+            assert_ne!(with(settings), CITY);
+            assert!(codes(&with(settings)).contains(&"PS1008"), "{settings}");
+        }
+        let create =
+            with("    ordering: transaction").replacen("object: Account,", "object: Account, operation: create,", 1);
+        assert!(create.contains("operation: create") && codes(&create).contains(&"PS1008"));
     }
 
     #[test]

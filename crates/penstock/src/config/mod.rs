@@ -11,6 +11,7 @@ mod errors;
 mod expect;
 mod jobs;
 mod load;
+mod ordering;
 mod places;
 mod quota;
 mod router;
@@ -20,6 +21,7 @@ pub use errors::{BreakerSettings, RetryClassConfig, RetryConfig};
 pub use expect::{ExpectConfig, ExpectedBurst, ExpectedChanges};
 pub use jobs::JobSettings;
 pub use load::{Loaded, load_file, load_text, schema};
+pub use ordering::{OrderingConfig, TooLargeConfig};
 pub use places::Places;
 pub use quota::{EditionConfig, EntitlementConfig, Shares};
 pub use router::{ApiWord, RouterConfig, RuleConfig};
@@ -353,6 +355,10 @@ pub struct RouteConfig {
     pub api: ApiWord,
     #[serde(default)]
     pub ordering: OrderingConfig,
+    /// With `ordering: transaction`: what happens to a source transaction that has more rows or bytes than the org applies as one.
+    /// Of routes whose rows share transactions, one that says `refuse` speaks for all.
+    #[serde(default)]
+    pub too_large: TooLargeConfig,
     #[serde(default)]
     pub coalesce: CoalesceConfig,
     #[serde(default)]
@@ -436,16 +442,6 @@ pub enum TruncatePolicy {
     #[default]
     Refuse,
     Ignore,
-}
-
-/// The order promised.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum OrderingConfig {
-    #[default]
-    Key,
-    Fifo,
-    None,
 }
 
 /// Whether waiting updates of one key merge.

@@ -11,8 +11,8 @@ pub use router::router_spec;
 pub use routes::route_specs;
 
 use crate::config::{
-    AuthFlow, Compression, Config, OrgConfig, OverflowConfig, Places, SampleConfig, SecretText, SourceConfig,
-    StreamConfig,
+    AuthFlow, Compression, Config, OrderingConfig, OrgConfig, OverflowConfig, Places, RouteConfig, SampleConfig,
+    SecretText, SourceConfig, StreamConfig,
 };
 use connector_postgres::{OnSlotMismatch, PostgresConfig};
 use connector_salesforce::{Auth, SalesforceConfig, Secret};
@@ -137,7 +137,10 @@ pub fn stream_bindings(config: &Config, source: &str) -> Vec<StreamBinding> {
                 .iter()
                 .filter_map(|(table, columns)| Some((TableName::parse(table).ok()?, columns.clone())))
                 .collect();
-            StreamBinding { to: StreamPartition::first(StreamId::new(name)), keys }
+            let by_transaction =
+                |route: &RouteConfig| route.stream == *name && route.ordering == OrderingConfig::Transaction;
+            let transactions = config.routes.values().any(by_transaction);
+            StreamBinding { to: StreamPartition::first(StreamId::new(name)), keys, transactions }
         })
         .collect()
 }

@@ -2,12 +2,13 @@
 
 use super::router::{api_setting, operation};
 use crate::config::{
-    CoalesceConfig, Config, DeletesConfig, MapValue, OrderingConfig, Places, RetryConfig, RouteConfig,
+    CoalesceConfig, Config, DeletesConfig, MapValue, OrderingConfig, Places, RetryConfig, RouteConfig, TooLargeConfig,
     TruncatePolicy as TruncateConfig, WordOrCel,
 };
 use model::{Finding, Lane, ObjectName, OrgId, RouteId, StreamId, StreamPartition, TableName, TableSchema};
 use pipeline::spec::{
-    BatchSpec, Coalesce, DeletePolicy, LaneSpec, MapSource, Ordering, ReferenceSpec, RouteSpec, TruncatePolicy,
+    BatchSpec, Coalesce, DeletePolicy, LaneSpec, MapSource, Ordering, ReferenceSpec, RouteSpec, TooLarge,
+    TruncatePolicy,
 };
 
 /// Builds every route whose table was described; the others are findings. Order: by name.
@@ -61,6 +62,11 @@ fn route_spec(config: &Config, name: &str, route: &RouteConfig, schema: &TableSc
             OrderingConfig::Key => Ordering::Key,
             OrderingConfig::Fifo => Ordering::Fifo,
             OrderingConfig::None => Ordering::None,
+            OrderingConfig::Transaction => Ordering::Transaction,
+        },
+        too_large: match route.too_large {
+            TooLargeConfig::Refuse => TooLarge::Refuse,
+            TooLargeConfig::ByKey => TooLarge::ByKey,
         },
         coalesce: match route.coalesce {
             CoalesceConfig::Never => Coalesce::Never,

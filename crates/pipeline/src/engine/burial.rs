@@ -26,7 +26,7 @@ impl Group {
         let (route, stream, secret) = (spec.id.clone(), spec.stream.clone(), spec.secret.clone());
         tracing::warn!(%route, records = burials.len(), code = %burials[0].error.code, "records become dead letters");
         let shared = self.shared.clone();
-        let stored = Release { route: index, ids: Vec::new(), highest, counts: Vec::new() };
+        let stored = Release { route: index, highest, ..Release::default() };
         self.jobs.spawn(async move {
             let buried = loop {
                 let log = &*shared.carrier.log;

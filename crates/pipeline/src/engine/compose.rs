@@ -144,11 +144,7 @@ impl Parts<'_> {
     /// False when a row of the same external id is in hand already. The window never hands out two rows of one key, so this
     /// may only happen where no order is asked for.
     fn is_new(&mut self, mapped: &MappedRow) -> bool {
-        let text = match &mapped.key {
-            Some(FieldValue::Text(text)) => text.clone(),
-            Some(FieldValue::Number(number)) => Arc::from(number.as_str()),
-            Some(FieldValue::Bool(_)) | None => return true,
-        };
+        let Some(text) = text_of_key(mapped) else { return true };
         let new = self.keys.insert(self.route.keys.fingerprint_of_target(&text));
         assert!(new || self.route.spec.ordering == Ordering::None, "the window gave out two rows of one key");
         new
@@ -169,18 +165,37 @@ impl Parts<'_> {
     }
 
     fn batch(&self, op: OutOp) -> OutBatch {
-        let spec = &self.route.spec;
-        OutBatch {
-            id: (self.next_id)(),
-            api: self.api,
-            route: spec.id.clone(),
-            lane: self.lane,
-            object: spec.object.clone(),
-            op,
-            external_id: spec.external_id.as_deref().map(Arc::from),
-            position_field: spec.position_field.as_deref().map(Arc::from),
-            columns: if op == OutOp::Delete { Arc::from([]) } else { self.columns.clone() },
-            rows: Vec::new(),
-        }
+        empty_batch((self.route, self.lane, self.api), op, (self.next_id)(), &self.columns)
+    }
+}
+
+/// The external id's value as text, where it has one that rows are told apart by.
+pub fn text_of_key(mapped: &MappedRow) -> Option<Arc<str>> {
+    match &mapped.key {
+        Some(FieldValue::Text(text)) => Some(text.clone()),
+        Some(FieldValue::Number(number)) => Some(Arc::from(number.as_str())),
+        Some(FieldValue::Bool(_)) | None => None,
+    }
+}
+
+/// A batch of a route without rows.
+pub fn empty_batch(
+    (route, lane, api): (&Route, Lane, Api),
+    op: OutOp,
+    id: BatchId,
+    columns: &Arc<[contract::OutColumn]>,
+) -> OutBatch {
+    let spec = &route.spec;
+    OutBatch {
+        id,
+        api,
+        route: spec.id.clone(),
+        lane,
+        object: spec.object.clone(),
+        op,
+        external_id: spec.external_id.as_deref().map(Arc::from),
+        position_field: spec.position_field.as_deref().map(Arc::from),
+        columns: if op == OutOp::Delete { Arc::from([]) } else { columns.clone() },
+        rows: Vec::new(),
     }
 }

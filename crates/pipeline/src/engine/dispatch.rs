@@ -113,7 +113,11 @@ impl Carrier {
                 route.org.report(api, CallEnd::of(&answer), self.clock.monotonic());
                 self.crash.reach(CrashPoint::AfterSend);
                 job = ticket.job();
-                if job.is_none() && answer.as_ref().is_err_and(|error| matches!(error.class, ErrorClass::Unknown | ErrorClass::Transient)) {
+                if job.is_none()
+                    && answer
+                        .as_ref()
+                        .is_err_and(|error| matches!(error.class, ErrorClass::Unknown | ErrorClass::Transient))
+                {
                     self.remember_leftover(route).await;
                 }
                 let spent = answer.as_ref().map_or_else(|error| error.spent, |applied| applied.spent);

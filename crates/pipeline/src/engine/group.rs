@@ -23,6 +23,7 @@ use super::retry::{Histories, Jitter};
 use super::route::Org;
 use super::route_run::RouteRun;
 use super::status::{Ages, EngineStatus};
+use super::transactions::{BuriedUnit, Notes, UnitDone, Units};
 use crate::dlq::Buried;
 use crate::recovery::Suspects;
 use crate::settle::{Settled, Settler};
@@ -73,6 +74,8 @@ pub(super) enum Event {
     Released { release: Release, settled: Option<Settled> },
     Checkpointed(Result<Vec<crate::settle::Checkpoint>, EngineError>),
     Recompiled { route: usize, result: Result<(), EngineError> },
+    UnitCarried { unit: u64, kind: JobKind, number: u64, done: UnitDone },
+    UnitBuried(BuriedUnit),
     Redriven { route: usize, outcome: RedriveOutcome },
 }
 
@@ -81,6 +84,9 @@ pub(super) struct Pending {
     pub chunk: Chunk,
     pub entry: usize,
     pub key: usize,
+    /// The chunk's next transaction, and whether a part of it is in the window.
+    pub unit: usize,
+    pub begun: bool,
 }
 
 /// A group and everything that it decides with.
@@ -101,6 +107,9 @@ pub struct Group {
     pub(super) redrives: Redrives,
     /// What the stream cannot hold.
     pub(super) shed: Option<watch::Receiver<Shed>>,
+    pub(super) units: Units,
+    /// What is known of transactions that are too large, in the state store.
+    pub(super) notes: Notes,
     /// Until when no permit can be had, by lane.
     pub(super) lane_wait: [Duration; 3],
     /// Until when the org's gate is closed; beyond that the org's waiters are woken.
@@ -133,8 +142,8 @@ impl Group {
     /// Makes a group that has read nothing.
     pub fn new(start: GroupStart) -> Self {
         let GroupStart { shared, stream, org, routes, suspects, start, settlements_end, seed, shed } = start;
-        // Each route has a second place, for its dead letters' retries.
-        let window = Window::new(routes.len() * 2, shared.spec.window_bytes_max, start);
+        // Each route has a second place, for its dead letters' retries, and a third, for parts of transactions.
+        let window = Window::new(routes.len() * 3, shared.spec.window_bytes_max, start);
         let now = shared.now();
         Self {
             window,
@@ -146,6 +155,8 @@ impl Group {
             jitter: Jitter::new(seed),
             ages: Ages::default(),
             redrives: Redrives::new(routes.len(), shared.in_hand.clone()),
+            units: Units::default(),
+            notes: Notes::of(&stream, &org.id),
             lane_wait: [Duration::ZERO; 3],
             gate_until: Duration::ZERO,
             wait_reason: None,
@@ -198,7 +209,7 @@ impl Group {
                 Some(joined) = self.jobs.join_next() => self.handle(joined.map_err(task_failed)?)?,
                 Some(event) = self.answers.next() => self.handle(event)?,
                 chunk = chunks.recv(), if self.pending.is_none() && !self.stopping && !reading.is_empty() => match chunk {
-                    Some(chunk) => self.pending = Some(Pending { chunk, entry: 0, key: 0 }),
+                    Some(chunk) => self.pending = Some(Pending { chunk, entry: 0, key: 0, unit: 0, begun: false }),
                     None => ended(reading.join_next().await)?,
                 },
                 Some(command) = commands.recv(), if !self.stopping => self.redrives.take(command),
@@ -218,7 +229,14 @@ impl Group {
         self.absorb()?;
         if !self.stopping {
             self.shed();
-            self.schedule(now)?;
+            // In turns, so that neither keeps a parent that both lock.
+            if self.units.go_first() {
+                self.schedule_units(now)?;
+                self.schedule(now)?;
+            } else {
+                self.schedule(now)?;
+                self.schedule_units(now)?;
+            }
             self.schedule_redrives(now)?;
         }
         self.checkpoint_if_due(now);
@@ -242,6 +260,8 @@ impl Group {
                 self.recompiled(route, result);
                 Ok(())
             }
+            Event::UnitCarried { unit, kind, number, done } => self.unit_carried(unit, kind, number, done),
+            Event::UnitBuried(unit) => self.unit_buried(unit),
             Event::Redriven { route, outcome } => self.redriven(route, outcome),
         }
     }

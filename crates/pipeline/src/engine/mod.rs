@@ -52,6 +52,7 @@ mod scheduler;
 mod start;
 mod status;
 mod tasks;
+mod transactions;
 
 pub use admission::{BACKLOG_MAX, EngineAdmission};
 pub use answers::CREATE_UNKNOWN;
@@ -61,3 +62,4 @@ pub use null_sink::NullSink;
 pub use quota_ledger::{LedgerError, LedgerRead, QuotaLedger, SPACE as QUOTA_SPACE};
 pub use start::{Engine, EngineHandle, EngineParts, OrgParts};
 pub use status::{ApiStatus, EngineStatus, LaneStatus, RouteStatus};
+pub use transactions::{BY_KEY, REFUSED_TOGETHER, TOO_LARGE};

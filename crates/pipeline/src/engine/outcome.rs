@@ -33,7 +33,7 @@ struct Company {
 
 /// What a batch's rows come to.
 #[derive(Default)]
-struct Sorted {
+pub(super) struct Sorted {
     /// Newest offset and target id of each row that the target holds.
     applied: Vec<(Offset, Option<Arc<str>>)>,
     /// Merged rows: the newest offset, and the older ones.
@@ -45,6 +45,13 @@ struct Sorted {
     attempts: u32,
     /// The batch's highest offset.
     highest: Offset,
+}
+
+impl Sorted {
+    /// Why the newest row that is to be a dead letter is one.
+    pub(super) fn into_dead(mut self) -> Option<RowError> {
+        self.dead.pop().map(|(_, error)| error)
+    }
 }
 
 impl Group {
@@ -108,7 +115,7 @@ impl Group {
     }
 
     /// The log could not be read or the journal not be written: nothing was sent.
-    fn log_failed(&mut self, index: usize, error: LogError, now: Duration) -> Result<(), EngineError> {
+    pub(super) fn log_failed(&mut self, index: usize, error: LogError, now: Duration) -> Result<(), EngineError> {
         let (delay, trouble) = delay_of(error)?;
         self.routes[index].pause(now + delay, Some(trouble));
         Ok(())
@@ -174,7 +181,7 @@ impl Group {
     }
 
     /// What the answer means for the route as a whole.
-    fn judge_route(&mut self, index: usize, api: Api, verdict: RouteVerdict, now: Duration) {
+    pub(super) fn judge_route(&mut self, index: usize, api: Api, verdict: RouteVerdict, now: Duration) {
         let run = &mut self.routes[index];
         if verdict.error.is_some() {
             run.tell_error(verdict.error.clone());
@@ -254,7 +261,14 @@ impl Group {
     }
 
     /// Its parent is not there: waits for it, as long as the route's patience lasts.
-    fn parent_missing(&mut self, index: usize, row: JobRow, error: RowError, now: Duration, sorted: &mut Sorted) {
+    pub(super) fn parent_missing(
+        &mut self,
+        index: usize,
+        row: JobRow,
+        error: RowError,
+        now: Duration,
+        sorted: &mut Sorted,
+    ) {
         let policy = self.routes[index].route.spec.retry.parent_missing;
         let copying = self.copying_parents(index);
         let history = self.histories.of(row.id);
@@ -276,7 +290,7 @@ impl Group {
     }
 
     /// The target does not know a field: describes it again, once for each row; then alone, and then no more.
-    fn refresh(&mut self, index: usize, row: JobRow, error: RowError, company: usize, sorted: &mut Sorted) {
+    pub(super) fn refresh(&mut self, index: usize, row: JobRow, error: RowError, company: usize, sorted: &mut Sorted) {
         let history = self.histories.of(row.id);
         let first = !std::mem::replace(&mut history.refreshed, true);
         if !first && company == 1 {
@@ -300,7 +314,7 @@ impl Group {
     }
 
     /// It failed, and may not fail the next time.
-    fn again(
+    pub(super) fn again(
         &mut self,
         index: usize,
         row: JobRow,
@@ -348,7 +362,13 @@ impl Group {
 
     /// It was sent without an answer, and is not there. Once, that was the way's fault; a row to which it happens again while
     /// others go through may be what breaks the target.
-    fn missing(&mut self, index: usize, row: JobRow, (company, now): (usize, Duration), sorted: &mut Sorted) {
+    pub(super) fn missing(
+        &mut self,
+        index: usize,
+        row: JobRow,
+        (company, now): (usize, Duration),
+        sorted: &mut Sorted,
+    ) {
         let successes = self.routes[index].successes;
         let history = self.histories.of(row.id);
         if history.streak == 0 {
@@ -409,7 +429,8 @@ impl Group {
             JobKind::ReadBack | JobKind::Adopt => sorted.closed.pop(),
         };
         let mut counts = vec![(Outcome::Applied, sorted.applied.len() as u64)];
-        let rows = settled_rows(sorted.applied, sorted.superseded, &mut counts);
+        let mut rows = settled_rows(sorted.applied, sorted.superseded, &mut counts);
+        self.units.mark(&mut rows);
         let mut settlement = self.settlement(index, name, rows);
         settlement.attempts = sorted.attempts;
         settlement.read_back = kind.asks();
@@ -421,7 +442,11 @@ impl Group {
         settlements.extend(sorted.closed.into_iter().map(|batch| self.settlement(index, Some(batch), Vec::new())));
         if !settlements.is_empty() {
             self.shared.carrier.crash.reach(contract::CrashPoint::BeforeSettle);
-            self.order(Release { route: index, ids: sorted.ids, highest: sorted.highest, counts }, settlements, false);
+            self.order(
+                Release { route: index, ids: sorted.ids, highest: sorted.highest, counts, ..Release::default() },
+                settlements,
+                false,
+            );
         }
         self.bury_rows(index, sorted.dead);
     }

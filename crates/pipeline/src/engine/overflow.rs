@@ -152,7 +152,11 @@ impl Group {
         };
         let settlement = self.settlement(route, None, vec![rows]);
         let ids = dropped.into_iter().map(|(id, _)| id).collect();
-        self.order(Release { route, ids, highest, counts: vec![(Outcome::Filtered, count)] }, vec![settlement], true);
+        self.order(
+            Release { route, ids, highest, counts: vec![(Outcome::Filtered, count)], ..Release::default() },
+            vec![settlement],
+            true,
+        );
         looked == SHED_ROWS
     }
 }

@@ -6,6 +6,7 @@ use super::status::LaneStatus;
 use crate::settle::{BATCHES, Checkpoint, SETTLEMENTS, Settler, internal};
 use contract::{CrashPoint, CrashPoints, StateOp, StateStore};
 use model::{Api, Lane, Offset, Retry};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -25,6 +26,10 @@ pub(super) struct Persist {
     /// Something moved since the status was published.
     unpublished: bool,
     running: bool,
+    /// Orders of settlements that are not released: where each will stand, at the lowest. A checkpoint that is taken meanwhile must
+    /// have them read again, also where later ones are released already.
+    pub orders: BTreeMap<u64, Offset>,
+    next_order: u64,
     checkpointed: Duration,
     published: Duration,
     exported: Duration,
@@ -37,10 +42,19 @@ impl Persist {
             moved: true,
             unpublished: true,
             running: false,
+            orders: BTreeMap::new(),
+            next_order: 0,
             checkpointed: now,
             published: Duration::ZERO,
             exported: now,
         }
+    }
+
+    /// Notes an order that will stand at `end` or behind it; gives its number, from 1.
+    pub(super) fn ordered(&mut self, end: Offset) -> u64 {
+        self.next_order += 1;
+        self.orders.insert(self.next_order, end);
+        self.next_order
     }
 
     /// Says that something moved.
@@ -68,7 +82,10 @@ impl Group {
             self.persist.running = true;
             self.persist.checkpointed = now;
             match self.take_checkpoints() {
-                Ok(checkpoints) => self.answers.push(Box::pin(self.store(checkpoints))),
+                Ok(checkpoints) => {
+                    let stored = self.store(checkpoints);
+                    self.answers.push(Box::pin(stored));
+                }
                 Err(error) => self.answers.push(Box::pin(async { Event::Checkpointed(Err(error)) })),
             }
         }
@@ -82,9 +99,11 @@ impl Group {
         let batches_end = self.shared.carrier.journal.end()?;
         let next_batch = self.shared.carrier.next_batch.load(Ordering::Relaxed);
         let at_ms = self.shared.now_ms();
-        let taken = self.routes.iter_mut().enumerate().map(|(index, run)| {
-            let offset = self.window.checkpoint(index as u16).max(run.status.checkpoint);
-            let settlements_from = run.ledger.needed_from(offset).unwrap_or(self.settlements_end);
+        let lowest: Vec<Offset> = (0..self.routes.len()).map(|index| self.lowest(index)).collect();
+        let ordered = self.persist.orders.values().copied().min().unwrap_or(self.settlements_end);
+        let taken = self.routes.iter_mut().zip(lowest).map(|(run, lowest)| {
+            let offset = lowest.max(run.status.checkpoint);
+            let settlements_from = run.ledger.needed_from(offset).unwrap_or(self.settlements_end).min(ordered);
             Checkpoint::new(offset, settlements_from, run.batches_from(batches_end), next_batch, at_ms)
                 .with_pace(run.pace())
         });
@@ -92,11 +111,13 @@ impl Group {
     }
 
     /// Stores checkpoints once everything that they rely on is durable.
-    fn store(&self, checkpoints: Vec<Checkpoint>) -> impl Future<Output = Event> + Send + 'static {
+    fn store(&mut self, checkpoints: Vec<Checkpoint>) -> impl Future<Output = Event> + Send + 'static {
         let routes = self.routes.iter().map(|run| (run.route.spec.id.clone(), run.route.spec.stream.partition));
         let puts =
             checkpoints.iter().zip(routes).map(|(checkpoint, (route, partition))| checkpoint.put(&route, partition));
-        let puts: Vec<StateOp> = puts.collect();
+        let mut puts: Vec<StateOp> = puts.collect();
+        let lowest = checkpoints.iter().map(|checkpoint| checkpoint.offset).min().unwrap_or_default();
+        puts.extend(self.units.pass(lowest).into_iter().map(|first| self.notes.forget(first)));
         let (settler, state) = (self.shared.settler.clone(), self.shared.state.clone());
         let crash = self.shared.carrier.crash.clone();
         async move { Event::Checkpointed(store(settler, state, crash, puts).await.map(|()| checkpoints)) }
@@ -167,6 +188,8 @@ impl Group {
         let end = self.shared.carrier.log.bounds(&self.stream).map(|bounds| bounds.durable).unwrap_or_default();
         let permit_wait = if self.lane_wait.iter().any(|until| *until > now) { self.wait_reason.clone() } else { None };
         let gate_closed = self.org.gate.reason(Api::Collections, now);
+        let lowest: Vec<Offset> = (0..self.routes.len()).map(|index| self.lowest(index)).collect();
+        let units: Vec<u16> = (0..self.routes.len()).map(|index| self.unit_place(index)).collect();
         for (index, run) in self.routes.iter_mut().enumerate() {
             let suspects = self.suspects.of_route(index as u16);
             let grace = run.suspect_grace(self.shared.spec.recovery_grace);
@@ -175,12 +198,16 @@ impl Group {
             let paused = gate_closed.or_else(|| run.paused(now)).or_else(|| permit_wait.clone()).or(suspected);
             let status = &mut run.status;
             status.read_offset = self.window.cursor();
-            status.settled_offset = self.window.checkpoint(index as u16).max(status.checkpoint);
+            status.settled_offset = lowest[index].max(status.checkpoint);
             status.end_offset = end;
             for lane in Lane::ALL {
-                let counts = self.window.counts(index as u16, lane);
-                let crate::window::Counts { waiting, ready, in_flight, held } = counts;
-                status.lanes[lane as usize] = LaneStatus { ready, waiting, in_flight, held };
+                let (own, unit) = (self.window.counts(index as u16, lane), self.window.counts(units[index], lane));
+                status.lanes[lane as usize] = LaneStatus {
+                    ready: own.ready + unit.ready,
+                    waiting: own.waiting + unit.waiting,
+                    in_flight: own.in_flight + unit.in_flight,
+                    held: own.held + unit.held,
+                };
             }
             status.unsettled = status.lanes.iter().map(|l| l.ready + l.waiting + l.in_flight + l.held).sum();
             status.suspects = suspects;

@@ -5,6 +5,7 @@
 
 use super::error::EngineError;
 use super::route::Route;
+use super::transactions::{Gather, LargeEvent, ReadTransactions, UnitSpan};
 use crate::event::{ChangeView, Keys};
 use crate::settle::delay_of;
 use crate::spec::{Ordering, TruncatePolicy};
@@ -26,8 +27,12 @@ pub struct Chunk {
     pub keys: Vec<Fingerprint>,
     /// The offset after the stretch.
     pub end: Offset,
-    /// Set when a record stands at `end` that stops the route of this index until an operator acts.
-    pub halted: Option<u16>,
+    /// Set when a record stands at this offset that stops the route of this index until an operator acts.
+    pub halted: Option<(u16, Offset)>,
+    /// Which entries are one transaction; ascending, disjoint.
+    pub units: Vec<UnitSpan>,
+    /// What is known of transactions that are too large.
+    pub large: Vec<LargeEvent>,
     /// The newest event time, Unix milliseconds.
     pub newest_ms: i64,
 }
@@ -43,11 +48,22 @@ pub struct Scanned {
     pub reads: u16,
 }
 
+impl Scanned {
+    /// How many of the chunk's keys are its own.
+    pub fn keys(&self) -> usize {
+        usize::from(self.writes) + usize::from(self.reads)
+    }
+}
+
 /// What becomes of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScannedKind {
     /// Enters the window.
     Entry(Lane),
+    /// Enters the window as a part of its transaction.
+    Member(Lane),
+    /// Of a transaction that is too large: a dead letter.
+    Refused,
     /// Left out by the route's filter or its policy for deletes and truncates.
     Filtered,
     /// Settled by an earlier run.
@@ -62,6 +78,8 @@ pub struct Reader {
     pub routes: Vec<Arc<Route>>,
     /// For each route: where it starts, and what is settled from there on.
     pub start: Vec<(Offset, Vec<OffsetRange>)>,
+    /// Where a route of the group is ordered by transaction.
+    pub transactions: Option<ReadTransactions>,
 }
 
 impl Reader {
@@ -77,8 +95,15 @@ impl Reader {
                 .map(|(from, settled)| Progress { from: *from, settled: settled.clone(), at: 0 })
                 .collect(),
             keys: Keys::default(),
+            gather: None,
+            read_to: Offset(0),
             routes: self.routes,
         };
+        let mut noting = None;
+        if let Some(ReadTransactions { gather, notes, state }) = self.transactions {
+            scan.gather = Some(gather);
+            noting = Some((notes, state));
+        }
         let mut at = self.start.iter().map(|(from, _)| *from).min().unwrap_or_default();
         loop {
             let read = match self.log.until_past(&self.stream, at).await {
@@ -96,7 +121,12 @@ impl Reader {
             };
             let chunk = scan.chunk(&batches, at);
             drop(batches);
-            at = chunk.end;
+            at = scan.read_to;
+            let found = scan.gather.as_mut().map(Gather::found).unwrap_or_default();
+            for (note, (notes, state)) in found.iter().zip(noting.iter().cycle()) {
+                tracing::warn!(stream = %self.stream, tx = %note.tx, why = %note.why, by_key = note.by_key, "a transaction is too large");
+                notes.store(note, &**state).await?;
+            }
             let halted = chunk.halted.is_some();
             if chunks.send(chunk).await.is_err() || halted {
                 return Ok(());
@@ -134,11 +164,15 @@ struct Scan {
     routes: Vec<Arc<Route>>,
     progress: Vec<Progress>,
     keys: Keys,
+    gather: Option<Gather>,
+    /// Everything below was scanned; a chunk may end before it, where a transaction is held back.
+    read_to: Offset,
 }
 
 impl Scan {
     fn chunk(&mut self, batches: &[LogBatch], from: Offset) -> Chunk {
         let mut chunk = Chunk { end: from, ..Chunk::default() };
+        self.read_to = from;
         for batch in batches {
             let skip = from.0.saturating_sub(batch.base.0) as usize;
             let mut records = batch.records.iter();
@@ -148,15 +182,28 @@ impl Scan {
                 continue;
             }
             for (offset, record) in (first.0..).map(Offset).zip(records) {
+                let tail = (chunk.entries.len(), chunk.keys.len());
                 if let Some(route) = self.record(offset, &record, &mut chunk) {
-                    chunk.halted = Some(route);
+                    if let Some(gather) = &mut self.gather {
+                        gather.halt(offset, &record, &mut chunk);
+                    }
+                    chunk.halted = Some((route, offset));
+                    self.end(&mut chunk);
                     return chunk;
                 }
+                if let Some(gather) = &mut self.gather {
+                    gather.take((offset, &record), tail, &mut chunk);
+                }
                 chunk.newest_ms = chunk.newest_ms.max(record.time_ms);
-                chunk.end = offset.plus(1);
+                self.read_to = offset.plus(1);
             }
         }
+        self.end(&mut chunk);
         chunk
+    }
+
+    fn end(&self, chunk: &mut Chunk) {
+        chunk.end = self.gather.as_ref().and_then(Gather::held_from).unwrap_or(self.read_to);
     }
 
     /// Adds what the record is to each route; returns the route that it halts.
@@ -180,9 +227,9 @@ impl Scan {
                     // Mapping refuses it with the reason.
                     Err(_) => self.keys.unknown(route),
                 };
-                scanned.writes = count(self.keys.written.len());
-                scanned.reads = count(self.keys.read.len());
                 if let ScannedKind::Entry(_) = scanned.kind {
+                    scanned.writes = count(self.keys.written.len());
+                    scanned.reads = count(self.keys.read.len());
                     chunk.keys.extend_from_slice(&self.keys.written);
                     chunk.keys.extend_from_slice(&self.keys.read);
                 }
@@ -226,7 +273,7 @@ impl ScanKeys for Keys {
                 self.written.clear();
                 self.read.clear();
             }
-            Ordering::Key => route.keys.keys(view, self),
+            Ordering::Key | Ordering::Transaction => route.keys.keys(view, self),
             Ordering::Fifo => {
                 route.keys.keys(view, self);
                 self.written.push(whole_route(route));

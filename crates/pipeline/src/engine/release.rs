@@ -14,6 +14,10 @@ pub(super) struct Release {
     /// The highest offset that the settlement, or the batch that it closes, speaks of.
     pub highest: Offset,
     pub counts: Vec<(Outcome, u64)>,
+    /// The same of other routes, for what is settled together.
+    pub others: Vec<Release>,
+    /// Which order it waits for.
+    pub order: u64,
 }
 
 impl Group {
@@ -34,12 +38,17 @@ impl Group {
     }
 
     /// Orders settlements and releases when they are accepted; with `durable`, when they are durable.
-    pub(super) fn order(&mut self, release: Release, settlements: Vec<Settlement>, durable: bool) {
+    pub(super) fn order(&mut self, mut release: Release, settlements: Vec<Settlement>, durable: bool) {
+        release.order = self.persist.ordered(self.settlements_end);
         let settled = self.shared.settler.order(settlements, durable);
         self.answers.push(Box::pin(async move { Event::Released { release, settled: settled.await.ok() } }));
     }
 
-    pub(super) fn release(&mut self, release: Release, settled: Settled) {
+    pub(super) fn release(&mut self, mut release: Release, settled: Settled) {
+        for other in std::mem::take(&mut release.others) {
+            self.release(other, settled);
+        }
+        self.persist.orders.remove(&release.order);
         for id in &release.ids {
             self.window.settle(*id);
             self.histories.forget(*id);

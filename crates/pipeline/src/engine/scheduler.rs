@@ -56,7 +56,13 @@ impl Group {
             [linger, Some(run.pause.until), Some(self.lane_wait[lane as usize])]
         });
         // A moment that has passed is not what is waited for.
-        moments.flatten().chain(self.redrives.next_try()).chain([self.gate_until]).filter(|moment| *moment > now).min()
+        moments
+            .flatten()
+            .chain(self.redrives.next_try())
+            .chain(self.next_unit())
+            .chain([self.gate_until])
+            .filter(|moment| *moment > now)
+            .min()
     }
 
     /// Forms one batch of a route and lane; returns whether it is worth looking again.
@@ -274,7 +280,7 @@ impl Group {
         settlement.read_back = true;
         let counts = vec![(Outcome::Applied, 1)];
         self.order(
-            Release { route: index, ids: vec![taken.id], highest: taken.offset, counts },
+            Release { route: index, ids: vec![taken.id], highest: taken.offset, counts, ..Release::default() },
             vec![settlement],
             false,
         );

@@ -14,16 +14,17 @@ use super::route::{Org, Route};
 use super::route_run::RouteRun;
 use super::status::{EngineStatus, RouteStatus};
 use super::tasks::{CommandWays, keep_quota, read_allocations, retain, watch_commands};
+use super::transactions::{Gather, Notes, ReadTransactions, UnitLimits};
 use crate::breaker::BreakerConfig;
 use crate::dlq::heal;
 use crate::overflow::{BoundedLog, StreamLimit, Waiting};
 use crate::recovery::{Recovered, Suspects, recover};
 use crate::settle::{Journal, Settler, create_streams};
-use crate::spec::PipelineSpec;
+use crate::spec::{Ordering, PipelineSpec};
 use contract::{Clock, CrashPoints, Log, Sink, StateStore};
 use governor::GovernorConfig;
 use hashbrown::HashMap;
-use model::{Lane, Offset, OrgId, PipelineId};
+use model::{Api, Lane, Offset, OrgId, PipelineId};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -290,6 +291,7 @@ async fn start_group(
         stream: stream.clone(),
         routes: routes.iter().map(|run| run.route.clone()).collect(),
         start,
+        transactions: read_transactions(shared, &routes, &stream, &org).await?,
     };
     let lowest = reader.start.iter().map(|(from, _)| *from).min().unwrap_or_default();
     let shed = sheds.get(&stream).map(watch::Sender::subscribe);
@@ -305,6 +307,28 @@ async fn start_group(
         shed,
     });
     Ok((group, reader))
+}
+
+/// What the reader of a group needs of which a route is ordered by transaction.
+async fn read_transactions(
+    shared: &Arc<Shared>,
+    routes: &[RouteRun],
+    stream: &model::StreamPartition,
+    org: &Arc<Org>,
+) -> Result<Option<ReadTransactions>, EngineError> {
+    if routes.iter().all(|run| run.route.spec.ordering != Ordering::Transaction) {
+        return Ok(None);
+    }
+    let limits = org.sink.limits(Api::Graph).or_else(|| org.sink.limits(Api::Collections));
+    let memory = shared.spec.batch_bytes_in_memory_max;
+    let limits = UnitLimits {
+        rows_max: limits.map_or(1, |limits| limits.rows_max),
+        bytes_max: limits.map_or(memory, |limits| limits.bytes_max.min(memory)),
+    };
+    let notes = Notes::of(stream, &org.id);
+    let known = notes.load(&*shared.state).await?;
+    let routes: Vec<Arc<Route>> = routes.iter().map(|run| run.route.clone()).collect();
+    Ok(Some(ReadTransactions { gather: Gather::new(&routes, limits, known), notes, state: shared.state.clone() }))
 }
 
 fn contains(ranges: &[model::OffsetRange], offset: Offset) -> bool {

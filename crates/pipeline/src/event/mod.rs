@@ -15,8 +15,10 @@ pub mod calendar;
 pub mod decimal;
 mod keys;
 pub mod scan;
+mod transaction;
 pub mod value;
 mod view;
 
 pub use keys::{KeyPlan, Keys, canonical_text};
+pub use transaction::{ends_transaction, transaction_of};
 pub use view::{ChangeView, MalformedChange, TableMatcher};

@@ -103,6 +103,25 @@ impl Suspects {
         }
     }
 
+    /// As `enter`, for a transaction's rows, which prove nothing of each other although they went in several batches. What is
+    /// proved of its first suspect holds for all of it.
+    pub fn enter_together(&mut self, rows: &[(u16, Offset)], writes: &[Fingerprint]) {
+        let known =
+            rows.iter().filter_map(|(route, offset)| Some(((*route, *offset), self.get(*route, *offset)?.batch)));
+        let known: Vec<((u16, Offset), BatchId)> = known.collect();
+        let (Some((place, _)), Some(oldest)) = (known.first(), known.iter().map(|(_, batch)| *batch).min()) else {
+            return;
+        };
+        for key in writes {
+            let earlier = self.writers.insert(*key, *place);
+            if let Some(earlier) = earlier.and_then(|place| self.rows.get_mut(&place))
+                && earlier.batch < oldest
+            {
+                earlier.implied = true;
+            }
+        }
+    }
+
     /// Clears a row: it is known now. Returns its batch when that was the batch's last suspect.
     pub fn clear(&mut self, route: u16, offset: Offset) -> Option<BatchId> {
         let suspect = self.rows.remove(&(route, offset))?;
@@ -159,6 +178,19 @@ mod tests {
         }
         let implied = |offset| suspects.get(0, Offset(offset)).unwrap().implied;
         assert!(implied(1) && !implied(5) && !implied(6));
+    }
+
+    #[test]
+    fn later_transaction_proves_an_earlier_one_and_no_transaction_itself() {
+        let mut suspects = Suspects::default();
+        for (route, offset, batch) in [(0, 1, 7), (1, 2, 8), (0, 3, 9), (0, 5, 10), (1, 6, 11)] {
+            suspects.add(route, Offset(offset), BatchId(batch), 0);
+        }
+        suspects.enter_together(&[(0, Offset(1)), (1, Offset(2)), (0, Offset(3))], &[Fingerprint(70), Fingerprint(71)]);
+        let implied = |suspects: &Suspects, route, offset| suspects.get(route, Offset(offset)).unwrap().implied;
+        assert!(!implied(&suspects, 0, 1) && !implied(&suspects, 1, 2) && !implied(&suspects, 0, 3));
+        suspects.enter_together(&[(0, Offset(5)), (1, Offset(6))], &[Fingerprint(71)]);
+        assert!(implied(&suspects, 0, 1) && !implied(&suspects, 0, 5) && !implied(&suspects, 1, 6));
     }
 
     #[test]

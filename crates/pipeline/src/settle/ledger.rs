@@ -17,7 +17,9 @@ pub struct Ledger {
 impl Ledger {
     /// Says that a settlement stands at `at` and that its batch or rows reach up to `highest`.
     pub fn add(&mut self, highest: Offset, at: Offset) {
-        self.entries.push_back((highest, at));
+        // One that is released only when it is durable may come after a later one that was released at once.
+        let place = self.entries.partition_point(|(_, earlier)| *earlier <= at);
+        self.entries.insert(place, (highest, at));
         if self.entries.len() > ENTRIES_MAX {
             self.fold();
         }
@@ -48,6 +50,14 @@ impl Ledger {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn settlement_that_is_released_late_is_read_again_all_the_same() {
+        let mut ledger = Ledger::default();
+        ledger.add(Offset(0), Offset(101));
+        ledger.add(Offset(8), Offset(100));
+        assert_eq!(ledger.needed_from(Offset(0)), Some(Offset(100)));
+    }
 
     #[test]
     fn settlements_below_the_checkpoint_are_forgotten() {

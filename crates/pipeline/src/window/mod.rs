@@ -122,14 +122,7 @@ impl Window {
     /// # Panics
     /// When an offset goes back or a route is unknown: a broken promise of the caller.
     pub fn push(&mut self, entry: &Entry<'_>) -> Result<EntryId, PushError> {
-        let tail = self.queues[self.queue_index(entry.route, entry.lane)].tail();
-        if let Some(chunk) = tail.map(|index| &self.chunks[index as usize])
-            && chunk.len > 0
-            && chunk.columns.is_some()
-        {
-            let last = chunk.last_offset();
-            assert!(entry.offset.0 > last, "offset {} is pushed again for a route that has {last}", entry.offset);
-        }
+        self.assert_new(entry);
         self.push_behind(entry)
     }
 
@@ -142,6 +135,34 @@ impl Window {
     /// # Panics
     /// As `push`.
     pub fn push_behind(&mut self, entry: &Entry<'_>) -> Result<EntryId, PushError> {
+        self.push_checked(entry, true)
+    }
+
+    /// As `push`, without a look at the memory limit: for the rest of what must be taken in as a whole once its first entry was.
+    /// The caller bounds how much that is.
+    ///
+    /// # Errors
+    /// `TooManyKeys`.
+    ///
+    /// # Panics
+    /// As `push`.
+    pub fn push_beyond(&mut self, entry: &Entry<'_>) -> Result<EntryId, PushError> {
+        self.assert_new(entry);
+        self.push_checked(entry, false)
+    }
+
+    fn assert_new(&self, entry: &Entry<'_>) {
+        let tail = self.queues[self.queue_index(entry.route, entry.lane)].tail();
+        if let Some(chunk) = tail.map(|index| &self.chunks[index as usize])
+            && chunk.len > 0
+            && chunk.columns.is_some()
+        {
+            let last = chunk.last_offset();
+            assert!(entry.offset.0 > last, "offset {} is pushed again for a route that has {last}", entry.offset);
+        }
+    }
+
+    fn push_checked(&mut self, entry: &Entry<'_>, bounded: bool) -> Result<EntryId, PushError> {
         let offset = entry.offset.0;
         assert!(offset >= self.cursor, "offset {offset} is pushed behind the cursor {}", self.cursor);
         self.collect_keys(entry);
@@ -153,7 +174,9 @@ impl Window {
             });
         }
         let words = self.scratch.iter().map(|(_, write)| if *write { chunk::WRITE_WORDS } else { 1 }).sum();
-        self.make_room(words)?;
+        if bounded {
+            self.make_room(words)?;
+        }
         let queue = self.queue_index(entry.route, entry.lane);
         let place = self.add_entry(queue, offset, words, state::READY);
         let blocked = self.link_keys(place);

@@ -16,4 +16,6 @@ mod model_check;
 mod overflow;
 mod real_stores;
 mod target;
+mod transactions;
+mod transactions_model;
 mod world;

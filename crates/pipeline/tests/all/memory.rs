@@ -107,6 +107,11 @@ impl Disk {
         self.streams.lock()[&StreamPartition::first(stream.into())].accepted().0
     }
 
+    /// The keys of a space of the state store.
+    pub fn space(&self, space: &str) -> Vec<String> {
+        self.spaces.lock().keys().filter(|(of, _)| of == space).map(|(_, key)| key.clone()).collect()
+    }
+
     pub fn count_or_none(&self, stream: &str) -> u64 {
         self.streams.lock().get(&StreamPartition::first(stream.into())).map_or(0, |stored| stored.accepted().0)
     }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 #[derive(Clone, Copy, Debug)]
-enum Trouble {
+pub enum Trouble {
     None,
     Lock(u8),
     Refuse(u8),
@@ -22,7 +22,7 @@ enum Trouble {
     Quota,
 }
 
-fn trouble() -> impl Strategy<Value = Trouble> {
+pub fn trouble() -> impl Strategy<Value = Trouble> {
     prop_oneof![
         4 => Just(Trouble::None),
         2 => any::<u8>().prop_map(Trouble::Lock),
@@ -36,7 +36,7 @@ fn trouble() -> impl Strategy<Value = Trouble> {
     ]
 }
 
-fn fault(trouble: Trouble, batch: &OutBatch) -> Option<Fault> {
+pub fn fault(trouble: Trouble, batch: &OutBatch) -> Option<Fault> {
     let row = |n: u8, class, code| {
         let key = text(batch.rows[usize::from(n) % batch.rows.len()].key.as_ref().unwrap());
         Some(Fault::Rows(vec![(key, class, code)]))
@@ -128,7 +128,7 @@ async fn carry_out(plan: &Plan) -> (World, Vec<Change>) {
 }
 
 /// Without deletes of what is not there: a read-back finds such a row as it should be, so it need not be sent.
-fn with_effect(values: Vec<Option<i64>>) -> Vec<Option<i64>> {
+pub fn with_effect(values: Vec<Option<i64>>) -> Vec<Option<i64>> {
     let mut there = false;
     let mut kept = values;
     kept.retain(|value| std::mem::replace(&mut there, value.is_some()) || value.is_some());

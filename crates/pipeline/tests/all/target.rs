@@ -17,6 +17,9 @@ use tokio::sync::watch;
 
 pub type Fields = BTreeMap<String, Option<String>>;
 
+/// Object and key.
+pub type Place = (String, String);
+
 /// One effect on the target, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Effect {
@@ -65,6 +68,10 @@ pub struct Target {
     pub lock_errors: AtomicUsize,
     /// What a job takes; none: the target has no jobs.
     pub job_limits: Mutex<Option<SinkLimits>>,
+    /// What is applied as one; none: the target has no graph.
+    pub graph_limits: Mutex<Option<SinkLimits>>,
+    /// What came together: object and key of each row, whether it was applied or not.
+    pub together: Mutex<Vec<(Vec<Place>, bool)>>,
     pub objects: BTreeMap<String, ObjectSchema>,
 }
 
@@ -133,6 +140,8 @@ impl Target {
             locked: Mutex::default(),
             lock_errors: AtomicUsize::new(0),
             job_limits: Mutex::default(),
+            graph_limits: Mutex::default(),
+            together: Mutex::default(),
             objects: [
                 object("Item__c", None),
                 object("Parent__c", None),
@@ -199,11 +208,36 @@ impl Target {
     /// Applies a row unless the script lets it fail.
     pub fn answer(&self, batch: &OutBatch, row: &OutRow, fault: &Option<Fault>) -> RowResult {
         let key = row.key.as_ref().map(text).unwrap_or_default();
+        if let Some(Fault::Quote(class, code, message)) = fault {
+            let error = RowError { class: *class, code: (*code).into(), message: message.clone(), fields: vec![] };
+            return RowResult::Failed(error);
+        }
         let Some(Fault::Rows(rows)) = fault else { return self.apply_row(batch, row) };
         match rows.iter().find(|(failing, _, _)| *failing == key) {
             Some((_, class, code)) => failed(*class, code),
             None => self.apply_row(batch, row),
         }
+    }
+
+    /// Applies all rows or none.
+    fn answer_together(&self, parts: &[OutBatch], fault: &Option<Fault>) -> Vec<AppliedBatch> {
+        let (rows, effects) = (self.rows.lock().clone(), self.history.lock().len());
+        let answer = |part: &OutBatch| part.rows.iter().map(|row| self.answer(part, row, fault)).collect::<Vec<_>>();
+        let mut answers: Vec<Vec<RowResult>> = parts.iter().map(answer).collect();
+        let whole = answers.iter().flatten().all(|row| matches!(row, RowResult::Applied { .. }));
+        if !whole {
+            *self.rows.lock() = rows;
+            self.history.lock().truncate(effects);
+            for row in answers.iter_mut().flatten() {
+                if let RowResult::Applied { .. } = row {
+                    *row = failed(ErrorClass::Collateral, "PROCESSING_HALTED");
+                }
+            }
+        }
+        let places = parts.iter().flat_map(|part| part.rows.iter().map(|row| place(part, row)));
+        self.together.lock().push((places.collect(), whole));
+        let spent = |at: usize| Spend::calls(u32::from(at == 0));
+        answers.into_iter().enumerate().map(|(at, rows)| AppliedBatch { rows, spent: spent(at) }).collect()
     }
 
     fn apply_row(&self, batch: &OutBatch, row: &OutRow) -> RowResult {
@@ -233,6 +267,10 @@ impl Target {
         self.history.lock().push(Effect { object, key, op: batch.op, fields, lane: batch.lane });
         RowResult::Applied { id: Some("a00".into()), created: false }
     }
+}
+
+fn place(batch: &OutBatch, row: &OutRow) -> (String, String) {
+    (batch.object.as_str().to_owned(), row.key.as_ref().map(text).unwrap_or_default())
 }
 
 pub fn failed(class: ErrorClass, code: &str) -> RowResult {
@@ -284,6 +322,7 @@ impl Sink for TargetSink {
         match api {
             Api::Collections => Some(*self.target.limits.lock()),
             Api::Bulk => *self.target.job_limits.lock(),
+            Api::Graph => *self.target.graph_limits.lock(),
             _ => None,
         }
     }
@@ -371,6 +410,48 @@ impl Sink for TargetSink {
         answer
     }
 
+    async fn apply_together(&self, parts: &[OutBatch]) -> Result<Vec<AppliedBatch>, SinkError> {
+        self.life.check().await;
+        let target = &self.target;
+        let mut places: Vec<_> = parts.iter().flat_map(|part| part.rows.iter().map(|row| place(part, row))).collect();
+        places.sort();
+        places.dedup();
+        {
+            let mut in_flight = target.in_flight.lock();
+            assert!(places.iter().all(|place| !in_flight.contains(place)), "{places:?} are in flight twice");
+            in_flight.extend(places.iter().cloned());
+        }
+        let guard = Together { target: target.clone(), places };
+        let _ = target.open.subscribe().wait_for(|open| *open).await;
+        let mut fault = None;
+        for part in parts {
+            fault = match (fault, target.run_script(part)) {
+                (Some(Fault::Rows(mut rows)), Some(Fault::Rows(more))) => {
+                    rows.extend(more);
+                    Some(Fault::Rows(rows))
+                }
+                (Some(Fault::Rows(_)) | None, Some(next)) => Some(next),
+                (fault, _) => fault,
+            };
+        }
+        let answer = match &fault {
+            Some(Fault::Fail(class, code)) => Err(sink_error(*class, *code)),
+            Some(Fault::LoseAnswer) => {
+                target.answer_together(parts, &None);
+                Err(sink_error(ErrorClass::Unknown, None))
+            }
+            Some(Fault::Late(delay)) => {
+                tokio::time::sleep(*delay).await;
+                Ok(target.answer_together(parts, &None))
+            }
+            None | Some(Fault::Rows(_) | Fault::Quote(..)) => Ok(target.answer_together(parts, &fault)),
+        };
+        drop(guard);
+        target.changed.send_modify(|turn| *turn += 1);
+        self.life.check().await;
+        answer
+    }
+
     async fn read_back(&self, batch: &OutBatch) -> Result<(Vec<ReadBack>, u32), SinkError> {
         self.life.check().await;
         self.target.read_backs.fetch_add(1, Ordering::Relaxed);
@@ -422,5 +503,16 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         let mut in_flight = self.target.in_flight.lock();
         in_flight.retain(|(object, key)| *object != self.object || !self.keys.contains(key));
+    }
+}
+
+struct Together {
+    target: Arc<Target>,
+    places: Vec<(String, String)>,
+}
+
+impl Drop for Together {
+    fn drop(&mut self) {
+        self.target.in_flight.lock().retain(|place| !self.places.contains(place));
     }
 }

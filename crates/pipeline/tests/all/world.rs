@@ -88,10 +88,12 @@ pub struct Change {
     /// None: unchanged.
     pub note: Option<String>,
     pub parent: Option<i64>,
+    /// The source transaction.
+    pub tx: Option<u64>,
 }
 
 pub fn write(id: i64, v: i64) -> Change {
-    Change { table: "item", op: 'u', id, v, note: Some(format!("n{v}")), parent: None }
+    Change { table: "item", op: 'u', id, v, note: Some(format!("n{v}")), parent: None, tx: None }
 }
 
 pub fn delete(id: i64) -> Change {
@@ -107,14 +109,30 @@ impl Change {
         Self { note: None, ..self }
     }
 
+    pub fn in_tx(self, tx: u64) -> Self {
+        Self { tx: Some(tx), ..self }
+    }
+
+    /// The record that ends a transaction.
+    pub fn end(tx: u64) -> Self {
+        Self { table: "", op: 'e', ..write(0, 0) }.in_tx(tx)
+    }
+
     pub fn push(&self, batch: &mut RecordBatchBuilder, time_ms: i64) {
+        if self.op == 'e' {
+            let value = format!(r#"{{"status":"END","id":"{}"}}"#, self.tx.unwrap_or_default());
+            let headers = [(model::header::TRANSACTION, model::header::TRANSACTION_END)];
+            batch.push(time_ms, None, Some(value.as_bytes()), &headers).unwrap();
+            return;
+        }
+        let tx = self.tx.map_or("null".to_owned(), |tx| tx.to_string());
         let key = format!(r#"{{"id":{}}}"#, self.id);
         let note = self.note.as_ref().map_or(String::new(), |note| format!(r#","note":"{note}""#));
         let parent = self.parent.map_or(String::new(), |parent| format!(r#","parent":{parent}"#));
         let row = format!(r#"{{"id":{},"v":{}{note}{parent}}}"#, self.id, self.v);
         let (before, after) = if self.op == 'd' { (key.clone(), "null".into()) } else { ("null".into(), row) };
         let value = format!(
-            r#"{{"before":{before},"after":{after},"source":{{"schema":"s","table":"{}"}},"op":"{}"}}"#,
+            r#"{{"before":{before},"after":{after},"source":{{"schema":"s","table":"{}","txId":{tx}}},"op":"{}"}}"#,
             self.table, self.op
         );
         let (table, op) = (format!("s.{}", self.table), self.op.to_string());

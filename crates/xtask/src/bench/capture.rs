@@ -254,7 +254,7 @@ async fn capture(task: Task) -> Result<Captured> {
         log: log.clone(),
         state: Arc::new(state_store::StateStore::open(&dir.path().join("state.db"))?),
         clock: clock.clone(),
-        streams: vec![StreamBinding { to: to.clone(), keys }],
+        streams: vec![StreamBinding { to: to.clone(), keys, transactions: false }],
         stop: CancellationToken::new(),
         admission: Arc::new(AdmitAll),
         crash: CrashPoints::default(),
