@@ -21,7 +21,7 @@ use workload::{Workload, Written};
 
 /// Customers and orders that are there before capture begins, so that the first copy has something to do.
 const ROWS_BEFORE: u32 = 2_000;
-/// The org's requests of a day for each change of the workload: too few for a call a batch until the end.
+/// The org's requests of a day for each change of the workload: about twice what is used.
 const REQUESTS_PER_CHANGE: u64 = 1;
 /// Milliseconds that the demo's org works on a row of a Bulk job: long enough to die in the middle of one.
 const BULK_ROW_MS: f64 = 4.0;
