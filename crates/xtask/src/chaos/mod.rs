@@ -99,7 +99,8 @@ fn options(args: &ChaosArgs) -> anyhow::Result<StageOptions> {
         (
             "routes:\n",
             "limits: {recovery_grace: 300ms, checkpoint_every: 100ms}\n\
-             router: {bulk_from: 150, bulk_rows: 400, bulk_wait: 100ms}\nroutes:\n",
+             router: {bulk_from: 150, bulk_rows: 400, bulk_wait: 100ms, rules: [\
+             {when: {lane: bulk, rows_from: 100}, api: bulk}, {when: {lane: standard, rows_from: 150}, api: bulk}]}\nroutes:\n",
         ),
     ];
     Ok(StageOptions {
