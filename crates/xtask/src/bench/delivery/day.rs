@@ -193,7 +193,9 @@ impl Watched {
                 }
                 *quiet
             };
-            let wanted = if self.expected.lock().is_empty() { QUIET } else { ON_ITS_WAY };
+            let newest = self.expected.lock().back().copied();
+            let fresh = newest.is_some_and(|at| self.clock.monotonic().saturating_sub(at) <= TICK * 2);
+            let wanted = if fresh { ON_ITS_WAY } else { QUIET };
             if since.is_some_and(|since| now.saturating_sub(since) >= wanted) {
                 return;
             }
