@@ -30,7 +30,8 @@ struct Waiting {
 /// The locks of a group's batches.
 #[derive(Debug, Default)]
 pub(super) struct ParentLocks {
-    held: HashMap<ParentKey, Holder>,
+    /// Several where a row passed a job.
+    held: HashMap<ParentKey, Vec<Holder>>,
     of_batch: HashMap<u64, Vec<ParentKey>>,
     waiting: HashMap<ParentKey, Vec<Waiting>>,
     waiting_by_route: HashMap<usize, usize>,
@@ -48,7 +49,7 @@ impl ParentLocks {
             return None;
         }
         let blocks = |holder: &Holder| !(holder.by_job && lane < holder.lane);
-        parents.iter().copied().find(|parent| self.held.get(parent).is_some_and(blocks))
+        parents.iter().copied().find(|parent| self.held.get(parent).is_some_and(|holders| holders.iter().any(blocks)))
     }
 
     /// Lets a row wait until the parent is free; it stays in flight in the window.
@@ -64,8 +65,7 @@ impl ParentLocks {
         }
         let holder = Holder { batch, lane, by_job };
         for parent in &parents {
-            // Shared by a row that passes a job: whoever ends last frees it.
-            self.held.insert(*parent, holder);
+            self.held.entry(*parent).or_default().push(holder);
         }
         self.of_batch.insert(batch, parents);
     }
@@ -75,9 +75,11 @@ impl ParentLocks {
         let Some(parents) = self.of_batch.remove(&batch) else { return Vec::new() };
         let mut freed = Vec::new();
         for parent in parents {
-            // A row that passed a job took over its entry: the job's end frees nothing of that row's.
-            if self.held.get(&parent).is_some_and(|holder| holder.batch == batch) {
-                self.held.remove(&parent);
+            if let Some(holders) = self.held.get_mut(&parent) {
+                holders.retain(|holder| holder.batch != batch);
+                if holders.is_empty() {
+                    self.held.remove(&parent);
+                }
             }
             for row in self.waiting.remove(&parent).unwrap_or_default() {
                 if let Some(count) = self.waiting_by_route.get_mut(&row.route) {
@@ -130,6 +132,19 @@ mod tests {
         locks.free(1);
         assert_eq!(locks.locked(&[a], Lane::Bulk), Some(a), "the call still holds it");
         locks.free(2);
+        assert_eq!(locks.locked(&[a], Lane::Bulk), None);
+    }
+
+    #[test]
+    fn a_job_keeps_its_parent_when_a_row_that_passed_it_ends_first() {
+        let mut locks = ParentLocks::default();
+        let a = ParentKey::for_tests(1);
+        locks.lock(1, vec![a], Lane::Bulk, true);
+        locks.lock(2, vec![a], Lane::Critical, false);
+        locks.free(2);
+        assert_eq!(locks.locked(&[a], Lane::Bulk), Some(a), "the job still holds it");
+        assert_eq!(locks.locked(&[a], Lane::Critical), None);
+        locks.free(1);
         assert_eq!(locks.locked(&[a], Lane::Bulk), None);
     }
 

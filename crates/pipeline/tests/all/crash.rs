@@ -120,10 +120,9 @@ async fn request_of_the_dead_process_is_not_overtaken() {
     world.target.script(|batch| {
         (batch.rows[0].position.offset.0 == 0).then_some(Fault::Late(std::time::Duration::from_millis(100)))
     });
-    let mut run = world.start();
+    let run = world.start();
     let target = world.target.clone();
-    run.until(|status| status.routes[0].lanes[1].in_flight == 1).await;
-    tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    target.arrived.subscribe().wait_for(|batches| *batches == 1).await.unwrap();
     run.life.end();
     // The request goes on in the target: only the answer finds nobody.
     let dead = run;
@@ -141,9 +140,9 @@ async fn slow_target_is_given_the_time_that_its_calls_take() {
     let first = world.append(&[write(7, 1), write(8, 1), write(9, 1)]).await;
     world.run_through(first).await;
     let end = world.append(&[write(1, 1), write(2, 1), write(3, 1), write(1, 2)]).await;
-    let mut run = world.start();
-    run.until(|status| status.routes[0].lanes[1].in_flight == 1).await;
-    tokio::time::sleep(Duration::from_millis(1)).await;
+    let seen = *world.target.arrived.borrow();
+    let run = world.start();
+    world.target.arrived.subscribe().wait_for(|batches| *batches > seen).await.unwrap();
     run.life.end();
     // The request goes on in the target: only the answer finds nobody.
     let dead = run;

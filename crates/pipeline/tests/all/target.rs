@@ -57,6 +57,8 @@ pub struct Target {
     pub forgotten: AtomicUsize,
     script: Mutex<Option<Script>>,
     pub changed: watch::Sender<u64>,
+    /// Batches that have come so far, answered or not.
+    pub arrived: watch::Sender<u64>,
     pub limits: Mutex<SinkLimits>,
     /// Batches wait here while it is false.
     pub open: watch::Sender<bool>,
@@ -132,6 +134,7 @@ impl Target {
             forgotten: AtomicUsize::new(0),
             script: Mutex::default(),
             changed: watch::Sender::new(0),
+            arrived: watch::Sender::new(0),
             limits: Mutex::new(SinkLimits { rows_max: 200, bytes_max: 1 << 20, in_flight_max: 8 }),
             open: watch::Sender::new(true),
             in_flight: Mutex::default(),
@@ -365,6 +368,7 @@ impl Sink for TargetSink {
                 in_flight.push(place);
             }
         }
+        target.arrived.send_modify(|batches| *batches += 1);
         let guard = InFlight { target: target.clone(), object: batch.object.as_str().to_owned(), keys: keys.clone() };
         let _ = target.open.subscribe().wait_for(|open| *open).await;
         let fault = target.run_script(batch);
