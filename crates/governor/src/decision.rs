@@ -34,14 +34,17 @@ pub struct Ask<'a> {
     pub creates: u32,
     /// A Bulk job: it takes no place among the calls in flight and is no long call while it waits for the org.
     pub background: bool,
-    /// How long until the oldest record's deadline; zero when it has passed. None: no deadline, pacing decides.
+    /// How long it can wait for its oldest record's deadline; zero: not at all. None: no deadline, pacing decides.
     pub time_left: Option<Duration>,
+    /// It takes as many records as it can: by waiting it would gather no more, and one that must go before its lane's pace
+    /// allows it goes now. Another one waits as long as it can.
+    pub full: bool,
 }
 
 impl<'a> Ask<'a> {
-    /// A wish for a call that is waited for and creates nothing.
+    /// A wish for a full call that is waited for and creates nothing.
     pub fn new(lane: Lane, route: &'a RouteId, cost: Spend, time_left: Option<Duration>) -> Self {
-        Self { lane, route, cost, creates: 0, background: false, time_left }
+        Self { lane, route, cost, creates: 0, background: false, time_left, full: true }
     }
 }
 

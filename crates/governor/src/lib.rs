@@ -170,7 +170,7 @@ impl Governor {
             if amount == 0 {
                 continue;
             }
-            let answer = row.admit((ask.lane, amount), ask.time_left, busy, self.now_ms, &self.config);
+            let answer = row.admit(ask, amount, busy, self.now_ms, &self.config);
             if let Err((reason, at_ms)) = answer
                 && worst.as_ref().is_none_or(|(_, _, latest)| at_ms > *latest)
             {

@@ -1,20 +1,17 @@
 //! Pacing: a row's budget is spread over its span, lane by lane, unless a deadline needs it sooner.
 
 use crate::config::GovernorConfig;
+use crate::decision::Ask;
 use crate::row::{Busy, Row};
 use model::Lane;
-use std::time::Duration;
 
 impl Row {
-    /// Says how many milliseconds the lane must wait, if its deadline allows it.
-    pub(crate) fn pace(
-        &self,
-        lane: Lane,
-        amount: u64,
-        time_left: Option<Duration>,
-        busy: Busy,
-        config: &GovernorConfig,
-    ) -> Result<(), i64> {
+    /// Says how many milliseconds a wish must wait, if its deadline allows it. The critical lane is never held for the pace.
+    pub(crate) fn pace(&self, ask: &Ask<'_>, amount: u64, busy: Busy, config: &GovernorConfig) -> Result<(), i64> {
+        let lane = ask.lane;
+        if lane == Lane::Critical {
+            return Ok(());
+        }
         // A wish larger than the burst goes once the burst is full, and is paid for afterwards.
         let missing = (amount as f64).min(self.burst(lane, config)) - self.tokens[lane as usize];
         if missing <= 0.0 {
@@ -23,9 +20,10 @@ impl Row {
         let per_ms = self.refill_per_ms(lane, busy, config);
         let span_ms = self.spec.span.as_millis() as f64;
         let wait_ms = if per_ms > 0.0 { (missing / per_ms).ceil().clamp(1.0, span_ms) } else { span_ms };
-        match time_left {
-            Some(left) if wait_ms > left.as_millis() as f64 => Ok(()),
-            _ => Err(wait_ms as i64),
+        match ask.time_left.map(|left| left.as_millis() as f64) {
+            Some(left_ms) if left_ms < 1.0 || (ask.full && wait_ms > left_ms) => Ok(()),
+            Some(left_ms) => Err(wait_ms.min(left_ms) as i64),
+            None => Err(wait_ms as i64),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::allocation::AllocationSpec;
 use crate::config::GovernorConfig;
-use crate::decision::RefusalReason;
+use crate::decision::{Ask, RefusalReason};
 use crate::doubt::{Ceiling, Doubt, READING_LAG_MS, counted};
 use crate::lease::Lease;
 use crate::ledger::{LANES, Ledger};
@@ -10,7 +10,6 @@ use crate::rate::Rate;
 use contract::AllocationReading;
 use hashbrown::HashMap;
 use model::{Lane, RouteId};
-use std::time::Duration;
 
 /// A part of the budget that a process reserves at most where no rate asks for more: one in so many.
 const LEASE_PART: u64 = 128;
@@ -185,11 +184,11 @@ impl Row {
         claim + left
     }
 
-    /// Says whether `lane` may spend `amount`; changes nothing.
+    /// Says whether a wish may spend `amount`; changes nothing.
     pub(crate) fn admit(
         &self,
-        (lane, amount): (Lane, u64),
-        time_left: Option<Duration>,
+        ask: &Ask<'_>,
+        amount: u64,
         busy: Busy,
         now_ms: i64,
         config: &GovernorConfig,
@@ -211,12 +210,12 @@ impl Row {
             let freed = self.freed_at(all + amount - self.max, now_ms);
             return Err((RefusalReason::OrgSpent, freed.min(now_ms + READING_LAG_MS)));
         }
-        let available = self.available(lane, busy, config);
+        let available = self.available(ask.lane, busy, config);
         if amount > available {
             let idle = now_ms + config.idle_after.as_millis() as i64;
             return Err((RefusalReason::OwedToOtherLanes, self.freed_at(amount - available, now_ms).min(idle)));
         }
-        self.pace(lane, amount, time_left, busy, config).map_err(|wait_ms| (RefusalReason::Paced, now_ms + wait_ms))
+        self.pace(ask, amount, busy, config).map_err(|wait_ms| (RefusalReason::Paced, now_ms + wait_ms))
     }
 
     /// When so much of our own spending will be forgotten; doubts may go earlier, by a reading.

@@ -212,9 +212,25 @@ fn pacing_makes_a_patient_wish_wait_and_lets_a_deadline_through() {
     assert_eq!(refusal.retry_after.as_secs(), 86_400 / 875);
     let hurried = |left| Ask { time_left: Some(Duration::from_secs(left)), ..patient(1) };
     assert!(matches!(governor.request(&hurried(200), at(0)), Decision::Refused(_)));
+    // What has room for more records waits for them until it must go; what is full goes.
+    let Decision::Refused(gathers) = governor.request(&Ask { full: false, ..hurried(60) }, at(0)) else { panic!() };
+    assert_eq!((gathers.reason, gathers.retry_after), (RefusalReason::Paced, Duration::from_secs(60)));
     assert!(matches!(governor.request(&hurried(60), at(0)), Decision::Granted(_)));
-    let after = at(2 * refusal.retry_after.as_millis() as i64 + 2);
+    assert!(matches!(governor.request(&Ask { full: false, ..hurried(0) }, at(0)), Decision::Granted(_)));
+    let after = at(3 * refusal.retry_after.as_millis() as i64 + 2);
     assert!(matches!(governor.request(&patient(1), after), Decision::Granted(_)));
+}
+
+#[test]
+fn the_critical_lane_is_never_held_for_the_pace() {
+    let mut governor = governor(config());
+    let route = route();
+    // All of the 1,000 in one moment.
+    for _ in 0..1000 {
+        let ask = Ask::new(Lane::Critical, &route, Spend::calls(1), None);
+        let Decision::Granted(permit) = governor.request(&ask, at(0)) else { panic!() };
+        governor.finish(permit, Spend::calls(1), at(0));
+    }
 }
 
 #[test]

@@ -23,7 +23,6 @@ impl Group {
         }
         let chunk = pending.chunk;
         self.window.advance_to(chunk.end);
-        self.ages.add(chunk.end, chunk.newest_ms);
         self.persist.touch();
         if let Some((route, at)) = chunk.halted {
             let run = &mut self.routes[usize::from(route)];

@@ -209,7 +209,10 @@ impl Group {
                 Some(joined) = self.jobs.join_next() => self.handle(joined.map_err(task_failed)?)?,
                 Some(event) = self.answers.next() => self.handle(event)?,
                 chunk = chunks.recv(), if self.pending.is_none() && !self.stopping && !reading.is_empty() => match chunk {
-                    Some(chunk) => self.pending = Some(Pending { chunk, entry: 0, key: 0, unit: 0, begun: false }),
+                    Some(chunk) => {
+                        self.ages.add(chunk.end, chunk.times_ms);
+                        self.pending = Some(Pending { chunk, entry: 0, key: 0, unit: 0, begun: false });
+                    }
                     None => ended(reading.join_next().await)?,
                 },
                 Some(command) = commands.recv(), if !self.stopping => self.redrives.take(command),

@@ -145,9 +145,6 @@ impl Group {
                 run.took(batch.took, batch.rows.len());
             }
         }
-        if let Some(oldest) = batch.times_ms.iter().min() {
-            run.answered(*oldest, now_ms);
-        }
         // A read-back that finds nothing does not say that the target takes writes.
         let took = kind == JobKind::Send || verdicts.iter().any(|verdict| matches!(verdict, Verdict::Applied { .. }));
         if ok && took && route_verdict.quota.is_none() && !route_verdict.auth {

@@ -26,6 +26,8 @@ pub struct Wait {
     pub reason: String,
     /// False when it is only a matter of milliseconds: not worth showing to anybody.
     pub worth_telling: bool,
+    /// It could be had now: the pace lets it wait.
+    pub paced: bool,
 }
 
 /// The permits of one org. Without a governor everything is granted.
@@ -128,7 +130,8 @@ impl Permits {
                 let due = refusal.reason == RefusalReason::SnapshotDue;
                 let delay = if due { refusal.retry_after.min(STORING) } else { refusal.retry_after };
                 let worth_telling = !due && refusal.reason != RefusalReason::InFlight;
-                Err(Wait { delay, reason: refusal.to_string(), worth_telling })
+                let paced = refusal.reason == RefusalReason::Paced;
+                Err(Wait { delay, reason: refusal.to_string(), worth_telling, paced })
             }
         }
     }

@@ -189,13 +189,18 @@ impl Group {
         let permit_wait = if self.lane_wait.iter().any(|until| *until > now) { self.wait_reason.clone() } else { None };
         let gate_closed = self.org.gate.reason(Api::Collections, now);
         let lowest: Vec<Offset> = (0..self.routes.len()).map(|index| self.lowest(index)).collect();
+        self.ages.forget(lowest.iter().min().copied().unwrap_or_default());
         let units: Vec<u16> = (0..self.routes.len()).map(|index| self.unit_place(index)).collect();
         for (index, run) in self.routes.iter_mut().enumerate() {
             let suspects = self.suspects.of_route(index as u16);
             let grace = run.suspect_grace(self.shared.spec.recovery_grace);
             let suspected = (suspects > 0).then(|| suspected(suspects, self.suspects.in_jobs(), grace));
             let gate_closed = gate_closed.clone().filter(|_| run.halted.is_none());
-            let paused = gate_closed.or_else(|| run.paused(now)).or_else(|| permit_wait.clone()).or(suspected);
+            let paused = gate_closed
+                .or_else(|| run.paused(now))
+                .or_else(|| permit_wait.clone())
+                .or_else(|| run.paced(now))
+                .or(suspected);
             let status = &mut run.status;
             status.read_offset = self.window.cursor();
             status.settled_offset = lowest[index].max(status.checkpoint);

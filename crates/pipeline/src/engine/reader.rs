@@ -33,8 +33,8 @@ pub struct Chunk {
     pub units: Vec<UnitSpan>,
     /// What is known of transactions that are too large.
     pub large: Vec<LargeEvent>,
-    /// The newest event time, Unix milliseconds.
-    pub newest_ms: i64,
+    /// The oldest and the newest event time, Unix milliseconds.
+    pub times_ms: (i64, i64),
 }
 
 /// A record of one route.
@@ -171,7 +171,7 @@ struct Scan {
 
 impl Scan {
     fn chunk(&mut self, batches: &[LogBatch], from: Offset) -> Chunk {
-        let mut chunk = Chunk { end: from, ..Chunk::default() };
+        let mut chunk = Chunk { end: from, times_ms: (i64::MAX, 0), ..Chunk::default() };
         self.read_to = from;
         for batch in batches {
             let skip = from.0.saturating_sub(batch.base.0) as usize;
@@ -194,7 +194,8 @@ impl Scan {
                 if let Some(gather) = &mut self.gather {
                     gather.take((offset, &record), tail, &mut chunk);
                 }
-                chunk.newest_ms = chunk.newest_ms.max(record.time_ms);
+                let (oldest_ms, newest_ms) = chunk.times_ms;
+                chunk.times_ms = (oldest_ms.min(record.time_ms), newest_ms.max(record.time_ms));
                 self.read_to = offset.plus(1);
             }
         }

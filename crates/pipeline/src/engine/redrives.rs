@@ -227,7 +227,10 @@ impl Group {
         let may = run.pause.until <= now && !run.refreshing && self.lane_wait[lane as usize] <= now;
         let api = run.route.single_api();
         let cost = self.org.sink.cost(api, OutOp::Upsert, self.batch_rows(route));
-        let Some((org_place, pass)) = (if may { self.admit(route, lane, (api, cost), now) } else { None }) else {
+        // They have missed their deadline: the pace is theirs to keep.
+        let patience = run.route.spec.deadline;
+        let asked = may.then(|| self.ask(route, lane, (api, cost), (true, patience), now));
+        let Some(Ok((org_place, pass))) = asked else {
             self.redrives.look_again(now + LOOK_AGAIN);
             return;
         };

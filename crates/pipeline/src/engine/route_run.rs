@@ -22,6 +22,15 @@ pub struct Pause {
     pub reason: Option<String>,
 }
 
+/// A batch that the allocation's pace lets wait.
+#[derive(Clone, Debug, Default)]
+pub struct Paced {
+    pub until: Duration,
+    /// It had all the records that it takes.
+    pub full: bool,
+    pub reason: String,
+}
+
 /// With each call a part of the slowest one's time is forgotten: half of it after some 700 calls.
 const SLOWEST_FORGOTTEN: u64 = 1024;
 /// Salesforce ends a request after ten minutes.
@@ -67,8 +76,8 @@ pub struct RouteRun {
     /// Rows of the largest batch that had no answer.
     pub suspect_rows: u64,
     row_bytes_mean: usize,
-    /// Age of the oldest row of the newest batch, when it was answered.
-    head_age_ms: i64,
+    /// By lane, what pacing lets wait.
+    pub paced: [Paced; 3],
 }
 
 impl RouteRun {
@@ -110,7 +119,7 @@ impl RouteRun {
             pace: recovered.pace,
             suspect_rows: by_call.map(|open| rows_of(&open.rows)).max().unwrap_or_default(),
             row_bytes_mean: 512,
-            head_age_ms: 0,
+            paced: Default::default(),
             route,
         }
     }
@@ -127,11 +136,6 @@ impl RouteRun {
             self.row_bytes_mean += mean >> MEAN_SHIFT;
             self.row_bytes_mean -= (self.row_bytes_mean >> MEAN_SHIFT).min(self.row_bytes_mean - 1);
         }
-    }
-
-    /// Learns how late the route is.
-    pub fn answered(&mut self, oldest_ms: i64, now_ms: i64) {
-        self.head_age_ms = (now_ms - oldest_ms).max(0);
     }
 
     /// Learns how long the target takes over a call.
@@ -161,9 +165,15 @@ impl RouteRun {
         self.grace(least, self.suspect_rows)
     }
 
-    /// How long the oldest record has until its deadline.
-    pub fn time_left(&self) -> Duration {
-        self.route.spec.deadline.saturating_sub(Duration::from_millis(self.head_age_ms as u64))
+    /// True when the lane's next batch waits for its pace; one that has become full since is worth asking for again.
+    pub fn is_paced(&self, lane: Lane, full: bool, now: Duration) -> bool {
+        let paced = &self.paced[lane as usize];
+        paced.until > now && (paced.full || !full)
+    }
+
+    /// Why a lane's batch waits for its pace.
+    pub fn paced(&self, now: Duration) -> Option<String> {
+        self.paced.iter().find(|paced| paced.until > now).map(|paced| paced.reason.clone())
     }
 
     /// Batches in flight in all lanes.

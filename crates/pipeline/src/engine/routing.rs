@@ -4,7 +4,7 @@ use super::group::Group;
 use crate::router::{ApiSetting, Choice, Left, Question, Way, choose};
 use crate::spec::Operation;
 use contract::{OutOp, Spend};
-use model::{Api, Lane};
+use model::{Api, Lane, Offset};
 use std::time::Duration;
 
 /// What may be spent now, as the router weighs it.
@@ -15,7 +15,8 @@ fn left(outlook: governor::Outlook) -> Left {
 
 impl Group {
     /// Chooses an API for what is ready; none when no way is open now.
-    pub(super) fn choose(&self, index: usize, lane: Lane, ready: usize, now: Duration) -> Option<Choice> {
+    pub(super) fn choose(&mut self, index: usize, lane: Lane, ready: usize, now: Duration) -> Option<Choice> {
+        let oldest = self.window.oldest_ready(index as u16, lane);
         let run = &self.routes[index];
         let spec = &run.route.spec;
         let router = &self.shared.spec.router;
@@ -52,7 +53,7 @@ impl Group {
             events: run.route.is_event(),
             lane,
             rows: ready,
-            time_left: run.time_left(),
+            time_left: self.time_left(index, oldest),
             ways: &ways,
             left: left(self.org.permits.outlook(lane)),
         };
@@ -62,6 +63,21 @@ impl Group {
             api => run.may_call(api, lane, bytes_max),
         };
         open.then_some(choice)
+    }
+
+    /// How long the record at `oldest` has until the route's deadline.
+    pub(super) fn time_left(&self, index: usize, oldest: Option<Offset>) -> Duration {
+        let written_ms = oldest.and_then(|offset| self.ages.oldest_at(offset));
+        let age_ms = written_ms.map_or(0, |written_ms| (self.shared.now_ms() - written_ms).max(0));
+        self.routes[index].route.spec.deadline.saturating_sub(Duration::from_millis(age_ms as u64))
+    }
+
+    /// How long a batch can wait and still be applied in time: what is left without the time that its call takes, half as
+    /// much again, and a twentieth of the deadline.
+    pub(super) fn patience(&self, index: usize, api: Api, rows: usize, oldest: Option<Offset>) -> Duration {
+        let call = self.org.paces.lock().of(api).of(rows);
+        let margin = call + call / 2 + self.routes[index].route.spec.deadline / 20;
+        self.time_left(index, oldest).saturating_sub(margin)
     }
 
     /// What a batch of the chosen way costs at most.

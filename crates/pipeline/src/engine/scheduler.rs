@@ -3,9 +3,10 @@
 use super::error::EngineError;
 use super::group::{Event, Group};
 use super::job::{Job, JobKind, JobRow, Upload};
-use super::permits::Pass;
+use super::permits::{Pass, Wait};
 use super::release::Release;
 use super::route::OrgPlace;
+use super::route_run::Paced;
 use crate::recovery::Way;
 use crate::router::Choice;
 use crate::spec::{Coalesce, Operation};
@@ -53,7 +54,8 @@ impl Group {
         let moments = waiting.flat_map(|(route, lane)| {
             let run = &self.routes[route];
             let linger = run.linger[lane as usize].map(|since| since + run.linger_for[lane as usize]);
-            [linger, Some(run.pause.until), Some(self.lane_wait[lane as usize])]
+            let paced = run.paced[lane as usize].until;
+            [linger, Some(run.pause.until), Some(self.lane_wait[lane as usize]), Some(paced)]
         });
         // A moment that has passed is not what is waited for.
         moments
@@ -90,7 +92,26 @@ impl Group {
             return Ok(false);
         }
         let cost = self.cost(index, &choice);
-        let Some(leave) = self.admit(index, lane, (choice.api, cost), now) else { return Ok(false) };
+        let full = ready >= choice.rows;
+        if self.routes[index].is_paced(lane, full, now) {
+            return Ok(false);
+        }
+        let oldest = self.window.oldest_ready(index as u16, lane);
+        let patience = self.patience(index, choice.api, choice.rows.min(ready), oldest);
+        let leave = match self.ask(index, lane, (choice.api, cost), (full, patience), now) {
+            Ok(leave) => leave,
+            Err(wait) => {
+                match wait {
+                    Some(Wait { delay, reason, paced: true, .. }) => {
+                        self.routes[index].paced[lane as usize] = Paced { until: now + delay, full, reason };
+                        self.persist.touch();
+                    }
+                    Some(wait) => self.lane_waits(lane, wait, now),
+                    None => {}
+                }
+                return Ok(false);
+            }
+        };
         self.routes[index].linger[lane as usize] = None;
         let mut taken = Vec::with_capacity(choice.rows.min(ready));
         self.window.take(index as u16, lane, choice.rows, &mut taken);
@@ -135,7 +156,9 @@ impl Group {
             }
             choice = Choice { api, rows: rows.len(), reason: String::new() };
             let cost = self.cost(index, &choice);
-            let admitted = if open { self.admit(index, lane, (api, cost), now) } else { None };
+            // Their failure has cost them time: they do not wait for company.
+            let hurry = (true, Duration::ZERO);
+            let admitted = if open { self.admit(index, lane, (api, cost), hurry, now) } else { None };
             let Some(granted) = admitted else {
                 rows.into_iter().for_each(|row| self.give_back(row, None));
                 return Ok(false);
@@ -147,37 +170,59 @@ impl Group {
         Ok(true)
     }
 
-    /// A place at the org and a permit, or neither.
+    /// A place at the org and a permit, or neither: the lane waits then.
     pub(super) fn admit(
         &mut self,
         index: usize,
         lane: Lane,
         (api, cost): (Api, Spend),
+        pacing: (bool, Duration),
         now: Duration,
     ) -> Option<(OrgPlace, Pass)> {
-        let job = api == Api::Bulk;
-        let place = match self.org.gate.begin(api, now) {
-            Ok(pass) => (if job { self.org.enter_job() } else { self.org.enter(lane) })?.with(pass),
-            Err(held) => {
-                self.gate_until = held.until.unwrap_or_default();
-                self.persist.touch();
-                return None;
-            }
-        };
-        let run = &mut self.routes[index];
-        let creates = if run.route.spec.operation == Operation::Create { 1 } else { 0 };
-        let ask = Ask::new(lane, &run.route.spec.id, cost, Some(run.time_left()));
-        match self.org.permits.ask_for(&Ask { background: job, creates, ..ask }) {
-            Ok(pass) => Some((place, pass)),
+        match self.ask(index, lane, (api, cost), pacing, now) {
+            Ok(leave) => Some(leave),
             Err(wait) => {
-                self.lane_wait[lane as usize] = now + wait.delay;
-                self.wait_reason = wait.worth_telling.then_some(wait.reason);
-                if wait.worth_telling {
-                    self.persist.touch();
-                }
+                self.lane_waits(lane, wait?, now);
                 None
             }
         }
+    }
+
+    /// Lets a lane send nothing for a while.
+    fn lane_waits(&mut self, lane: Lane, wait: Wait, now: Duration) {
+        self.lane_wait[lane as usize] = now + wait.delay;
+        self.wait_reason = wait.worth_telling.then_some(wait.reason);
+        if wait.worth_telling {
+            self.persist.touch();
+        }
+    }
+
+    /// Asks for a place at the org and a permit. Whether the batch is full and how long it can wait decide what pacing says.
+    ///
+    /// # Errors
+    /// When to ask again; none: when a batch that is in flight has ended, or the gate opens.
+    pub(super) fn ask(
+        &mut self,
+        index: usize,
+        lane: Lane,
+        (api, cost): (Api, Spend),
+        (full, patience): (bool, Duration),
+        now: Duration,
+    ) -> Result<(OrgPlace, Pass), Option<Wait>> {
+        let job = api == Api::Bulk;
+        let place = match self.org.gate.begin(api, now) {
+            Ok(pass) => (if job { self.org.enter_job() } else { self.org.enter(lane) }).ok_or(None)?.with(pass),
+            Err(held) => {
+                self.gate_until = held.until.unwrap_or_default();
+                self.persist.touch();
+                return Err(None);
+            }
+        };
+        let spec = &self.routes[index].route.spec;
+        let creates = if spec.operation == Operation::Create { 1 } else { 0 };
+        let ask = Ask::new(lane, &spec.id, cost, Some(patience));
+        let pass = self.org.permits.ask_for(&Ask { background: job, creates, full, ..ask })?;
+        Ok((place, pass))
     }
 
     /// Keeps of the taken rows those that may share a batch with the first; gives the others back.

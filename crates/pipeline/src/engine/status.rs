@@ -258,30 +258,49 @@ fn upper(bucket: usize) -> f64 {
 
 /// Event times along the stream, one for each scanned chunk: what tells the age of an offset.
 #[derive(Debug, Default)]
-pub struct Ages(VecDeque<(Offset, i64)>);
+pub struct Ages(VecDeque<Times>);
 
-/// Above this many samples every second one is dropped.
+/// Event times of the records below an offset, and of none before the last one.
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    end: Offset,
+    oldest_ms: i64,
+    newest_ms: i64,
+}
+
+/// Above this many samples each two become one.
 const SAMPLES_MAX: usize = 4096;
 
 impl Ages {
-    /// Says that the records below `end` are no newer than `time_ms`.
-    pub fn add(&mut self, end: Offset, time_ms: i64) {
-        self.0.push_back((end, time_ms));
+    /// Says how old the records below `end` are; `times_ms`: of the oldest and of the newest.
+    pub fn add(&mut self, end: Offset, times_ms: (i64, i64)) {
+        self.0.push_back(Times { end, oldest_ms: times_ms.0, newest_ms: times_ms.1 });
         if self.0.len() > SAMPLES_MAX {
-            let mut keep = false;
-            self.0.retain(|_| {
-                keep = !keep;
-                keep
-            });
+            let pairs: Vec<Times> = self.0.drain(..).collect();
+            self.0.extend(pairs.chunks(2).map(|pair| {
+                let last = pair[pair.len() - 1];
+                Times { oldest_ms: pair[0].oldest_ms.min(last.oldest_ms), ..last }
+            }));
+        }
+    }
+
+    /// The event time of the record at `offset`, or of an earlier one in its chunk.
+    pub fn oldest_at(&self, offset: Offset) -> Option<i64> {
+        let at = self.0.partition_point(|times| times.end <= offset);
+        self.0.get(at).map(|times| times.oldest_ms)
+    }
+
+    /// Forgets what lies below `offset`.
+    pub fn forget(&mut self, offset: Offset) {
+        while self.0.front().is_some_and(|times| times.end <= offset) {
+            self.0.pop_front();
         }
     }
 
     /// The event time of the record at `offset`, or of one shortly behind it.
-    pub fn time_of(&mut self, offset: Offset) -> Option<i64> {
-        while self.0.front().is_some_and(|(end, _)| *end <= offset) {
-            self.0.pop_front();
-        }
-        self.0.front().map(|(_, time_ms)| *time_ms)
+    pub fn time_of(&self, offset: Offset) -> Option<i64> {
+        let at = self.0.partition_point(|times| times.end <= offset);
+        self.0.get(at).map(|times| times.newest_ms)
     }
 }
 
@@ -318,8 +337,9 @@ mod tests {
     #[test]
     fn age_is_that_of_the_chunk_around_the_offset() {
         let mut ages = Ages::default();
-        ages.add(Offset(10), 100);
-        ages.add(Offset(20), 200);
+        ages.add(Offset(10), (50, 100));
+        ages.add(Offset(20), (150, 200));
+        assert_eq!((ages.oldest_at(Offset(9)), ages.oldest_at(Offset(10))), (Some(50), Some(150)));
         assert_eq!(ages.time_of(Offset(3)), Some(100));
         assert_eq!(ages.time_of(Offset(10)), Some(200));
         assert_eq!(ages.time_of(Offset(20)), None);

@@ -362,6 +362,26 @@ impl Window {
         self.held.peek().map(|Reverse((until, _))| *until)
     }
 
+    /// The offset of the oldest ready entry of a route and lane.
+    pub fn oldest_ready(&mut self, route: u16, lane: Lane) -> Option<Offset> {
+        let queue = self.queue_index(route, lane);
+        if self.queues[queue].counts.ready == 0 {
+            return None;
+        }
+        loop {
+            let seq = self.queues[queue].ready_from;
+            let link = self.queues[queue].link(seq).expect("ready entries are counted, so a chunk holds them");
+            if let Link::Chunk(index) = link
+                && self.chunks[index as usize].ready > 0
+            {
+                let chunk = &self.chunks[index as usize];
+                let found = memchr::memchr(state::READY, &chunk.columns().states[chunk.ready_from..chunk.len]);
+                return found.map(|slot| Offset(chunk.offset(chunk.ready_from + slot)));
+            }
+            self.queues[queue].ready_from = seq + 1;
+        }
+    }
+
     /// How many entries of a route and lane are in which state.
     pub fn counts(&self, route: u16, lane: Lane) -> Counts {
         self.queues[self.queue_index(route, lane)].counts

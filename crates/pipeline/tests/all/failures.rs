@@ -341,3 +341,53 @@ async fn settlements_that_the_log_withdraws_are_written_again() {
         assert_eq!(world.target.read_backs.load(Atomic::Relaxed), 0);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn records_that_come_one_by_one_gather_until_their_deadline_when_the_pace_is_spent() {
+    const RECORDS: u64 = 600;
+    let mut world = World::new(vec![item()]).await;
+    world.spec.routes[0].deadline = Duration::from_secs(60);
+    // 200 calls a day are ours: one in nine minutes for this lane once its first ten are spent.
+    let mut config = GovernorConfig::default();
+    config.allocations[0].assumed_max = 400;
+    world.governor = Some(config);
+    let mut run = world.start();
+    let (mut end, mut held) = (model::Offset(0), false);
+    for id in 0..RECORDS {
+        end = world.append(&[write(id as i64, 1)]).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let status = run.handle.status();
+        held |= status.routes[0].paused.as_deref().is_some_and(|reason| reason.starts_with("PS6013"));
+        let late = status.routes[0].oldest_unsettled_age_ms.unwrap_or_default();
+        assert!(late <= 60_000, "a record is {late} ms old after {id} others");
+    }
+    run.settled(end).await;
+    assert!(run.stop().await.routes[0].applied_p99_ms.unwrap() <= 60_000.0 * 1.125);
+    assert!(held, "the status says what is waited for");
+    let calls = world.target.batches.lock().len();
+    assert!(calls <= 10 + 12, "{calls} calls for ten minutes of a record a second");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_becomes_full_while_it_gathers_goes_at_once() {
+    let mut world = World::new(vec![item()]).await;
+    world.spec.routes[0].deadline = Duration::from_secs(60);
+    world.target.limits.lock().rows_max = 50;
+    let mut config = GovernorConfig::default();
+    config.allocations[0].assumed_max = 400;
+    world.governor = Some(config);
+    // The first ten calls are there at once.
+    let first: Vec<_> = (0..500).map(|id| write(id, 1)).collect();
+    let end = world.append(&first).await;
+    let mut run = world.start();
+    run.settled(end).await;
+    let few: Vec<_> = (0..10).map(|id| write(1000 + id, 1)).collect();
+    world.append(&few).await;
+    run.until(|status| status.routes[0].paused.is_some()).await;
+    let began = tokio::time::Instant::now();
+    let rest: Vec<_> = (0..40).map(|id| write(1010 + id, 1)).collect();
+    let end = world.append(&rest).await;
+    run.settled(end).await;
+    assert!(began.elapsed() < Duration::from_secs(1), "it waited {:?}", began.elapsed());
+    run.stop().await;
+}

@@ -171,14 +171,11 @@ impl Group {
             Some(Answer::Sent(Err(error)) | Answer::ReadBack(Err(error))) => (false, error.spent),
             Some(Answer::Adopted(_)) | None => (false, Spend::default()),
         };
-        let now_ms = self.shared.now_ms();
-        let oldest_ms = done.times_ms.iter().min().copied().unwrap_or(now_ms);
         for (at, route) in unit.routes().into_iter().enumerate() {
             let run = &mut self.routes[route];
             let rows = unit.members.iter().filter(|member| usize::from(member.route) == route).count();
             // The calls are counted once.
             run.status.count_batch(kind.asks(), done.api, rows, if at == 0 { spent } else { Spend::default() });
-            run.answered(oldest_ms, now_ms);
             if ok && kind == JobKind::Send {
                 run.took(done.took, unit.members.len());
                 if verdict.quota.is_none() && !verdict.auth {

@@ -186,7 +186,11 @@ impl Group {
             return Ok(Sent::Waits);
         }
         let (api, cost) = self.unit_cost(&unit, kind);
-        let Some((place, pass)) = self.admit(routes[0], lane, (api, cost), now) else { return Ok(Sent::LaneWaits) };
+        let oldest = unit.members.first().map(|member| member.offset);
+        let patience = self.patience(routes[0], api, unit.members.len(), oldest);
+        let Some((place, pass)) = self.admit(routes[0], lane, (api, cost), (true, patience), now) else {
+            return Ok(Sent::LaneWaits);
+        };
         self.parents.lock(self.next_job, parents, lane, false);
         self.spawn_unit((number, &unit), kind, (api, place, pass))?;
         Ok(Sent::Gone)
