@@ -16,3 +16,4 @@ pub mod router;
 pub mod settle;
 pub mod spec;
 pub mod window;
+pub mod writes;

@@ -3,6 +3,7 @@
 mod check;
 mod city;
 mod commands;
+mod echoes;
 mod event_route;
 mod examples;
 mod org;

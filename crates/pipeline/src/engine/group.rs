@@ -29,6 +29,7 @@ use crate::recovery::Suspects;
 use crate::settle::{Settled, Settler};
 use crate::spec::PipelineSpec;
 use crate::window::{EntryId, Window};
+use crate::writes::WriteLedger;
 use contract::{LogError, StateStore};
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -50,6 +51,7 @@ pub struct Shared {
     pub copying: Copying,
     /// Retries of dead letters that are on their way.
     pub in_hand: InHand,
+    pub writes: WriteLedger,
 }
 
 /// Tables whose first copy is not done yet, as the program says.

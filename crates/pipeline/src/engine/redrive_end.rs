@@ -58,6 +58,7 @@ pub(super) async fn end_settled(
         calls: settles.calls,
         rows: rows.collect(),
     };
+    shared.writes.note(&settlement);
     shared.settler.order(vec![settlement], true).await.map_err(|_| settler_gone())?;
     let mut ops = Vec::new();
     for (ending, outcome, _) in endings {

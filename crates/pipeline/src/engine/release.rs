@@ -39,6 +39,7 @@ impl Group {
 
     /// Orders settlements and releases when they are accepted; with `durable`, when they are durable.
     pub(super) fn order(&mut self, mut release: Release, settlements: Vec<Settlement>, durable: bool) {
+        settlements.iter().for_each(|settlement| self.shared.writes.note(settlement));
         release.order = self.persist.ordered(self.settlements_end);
         let settled = self.shared.settler.order(settlements, durable);
         self.answers.push(Box::pin(async move { Event::Released { release, settled: settled.await.ok() } }));

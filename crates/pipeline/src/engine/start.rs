@@ -21,6 +21,7 @@ use crate::overflow::{BoundedLog, StreamLimit, Waiting};
 use crate::recovery::{Recovered, Suspects, recover};
 use crate::settle::{Journal, Settler, create_streams};
 use crate::spec::{Ordering, PipelineSpec};
+use crate::writes::{WriteLedger, WriteLedgerConfig};
 use contract::{Clock, CrashPoints, Log, Sink, StateStore};
 use governor::GovernorConfig;
 use hashbrown::HashMap;
@@ -62,6 +63,7 @@ pub struct Engine {
     permits: Arc<Mutex<HashMap<OrgId, Permits>>>,
     copying: Copying,
     waiting: Waiting,
+    writes: WriteLedger,
 }
 
 /// Looks at a running engine. Cheap to clone; outlives it.
@@ -74,9 +76,15 @@ pub struct EngineHandle {
     clock: Arc<dyn Clock>,
     limits: Vec<StreamLimit>,
     waiting: Waiting,
+    writes: WriteLedger,
 }
 
 impl EngineHandle {
+    /// What was written to the orgs: tells the echo of our own write from somebody else's change.
+    pub fn writes(&self) -> &WriteLedger {
+        &self.writes
+    }
+
     /// The newest state.
     pub fn status(&self) -> EngineStatus {
         self.status.borrow().clone()
@@ -130,7 +138,9 @@ impl Engine {
             .iter()
             .map(|route| RouteStatus::new(route.id.clone(), route.stream.clone(), route.table.clone(), Offset(0)));
         let status = EngineStatus { routes: routes.collect(), streams: Vec::new(), log_trouble: None };
+        let writes = WriteLedger::new(&spec.routes, WriteLedgerConfig::default(), parts.clock.now_ms());
         Self {
+            writes,
             spec,
             parts,
             status: Arc::new(watch::Sender::new(status)),
@@ -150,6 +160,7 @@ impl Engine {
             clock: self.parts.clock.clone(),
             limits: self.spec.stream_limits.clone(),
             waiting: self.waiting.clone(),
+            writes: self.writes.clone(),
         }
     }
 
@@ -161,7 +172,7 @@ impl Engine {
     /// # Errors
     /// `EngineError`: it did not start, or going on is useless. What was settled is settled.
     pub async fn run(self, stop: CancellationToken) -> Result<(), EngineError> {
-        let Self { spec, parts, status, permits, copying, waiting } = self;
+        let Self { spec, parts, status, permits, copying, waiting, writes } = self;
         let stop = stop.child_token();
         let log = parts.log.clone();
         create_streams(&*log).await?;
@@ -196,6 +207,7 @@ impl Engine {
             status,
             copying,
             in_hand: in_hand.clone(),
+            writes: writes.clone(),
         });
         let mut beside = JoinSet::new();
         for org in orgs.values() {
@@ -225,6 +237,7 @@ impl Engine {
         // The settler ends when nobody can order any more.
         drop(shared);
         beside.spawn(watch_commands(parts.state.clone(), ways, in_hand));
+        beside.spawn(remember_writes(writes, log.clone(), parts.clock.clone()));
         beside.spawn(retain(log, parts.clock.clone()));
         beside.spawn(watch_sizes(watched, sheds));
         let mut writer = JoinSet::new();
@@ -234,6 +247,13 @@ impl Engine {
             org.permits.close().await?;
         }
         ended
+    }
+}
+
+/// Takes in what earlier runs wrote; without it the ledger says more often that it does not know.
+async fn remember_writes(writes: WriteLedger, log: Arc<dyn Log>, clock: Arc<dyn Clock>) {
+    if let Err(error) = writes.rebuild(&*log, clock.now_ms()).await {
+        tracing::warn!(code = %error.code(), %error, "what earlier runs wrote is not remembered");
     }
 }
 

@@ -19,3 +19,4 @@ mod target;
 mod transactions;
 mod transactions_model;
 mod world;
+mod writes;

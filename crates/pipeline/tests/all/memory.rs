@@ -236,8 +236,12 @@ impl Log for MemoryLog {
         Ok(self.disk.streams.lock()[of].producers.get(producer).cloned())
     }
 
-    async fn offset_at(&self, of: &StreamPartition, _time_ms: i64) -> Result<Offset, LogError> {
-        Ok(self.bounds(of)?.durable)
+    async fn offset_at(&self, of: &StreamPartition, time_ms: i64) -> Result<Offset, LogError> {
+        let durable = self.bounds(of)?.durable;
+        let streams = self.disk.streams.lock();
+        let reaches = |batch: &&LogBatch| batch.records.iter().any(|record| record.time_ms >= time_ms);
+        let found = streams[of].batches.iter().find(reaches).map(|batch| batch.base);
+        Ok(found.unwrap_or(durable).min(durable))
     }
 
     fn set_floor(&self, of: &StreamPartition, reader: &str, floor: Offset) {

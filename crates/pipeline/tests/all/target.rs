@@ -267,9 +267,15 @@ impl Target {
             OutOp::Delete => drop(rows.remove(&place)),
             _ => rows.entry(place).or_default().extend(fields.clone()),
         }
+        let id = id_of(&key);
         self.history.lock().push(Effect { object, key, op: batch.op, fields, lane: batch.lane });
-        RowResult::Applied { id: Some("a00".into()), created: false }
+        RowResult::Applied { id: Some(id.into()), created: false }
     }
+}
+
+/// The target's id of the record of a key.
+pub fn id_of(key: &str) -> String {
+    format!("a00{key:0>12}")
 }
 
 fn place(batch: &OutBatch, row: &OutRow) -> (String, String) {

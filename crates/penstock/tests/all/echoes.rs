@@ -1,0 +1,98 @@
+//! The write ledger against what an org says of its changes: our own are told from another client's.
+
+use super::{answer, penstock};
+use contract::{Clock, SystemClock};
+use log_store::{LogOptions, LogStore};
+use model::{ReplicaIdentity, StreamPartition, TableName, TableSchema};
+use org_sim::{HistoryEntry, ObjectsSpec, OrgConfig, OrgSim};
+use pipeline::spec::RouteSpec;
+use pipeline::writes::{Whose, WriteLedger, WriteLedgerConfig};
+use private_postgres::{Options, Server};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::sync::Arc;
+
+/// The ledger's view of a route of `examples/city.yaml`.
+fn route(id: &str, object: &str) -> RouteSpec {
+    let schema = TableSchema {
+        table: TableName { schema: "city".into(), name: id.into() },
+        columns: vec![],
+        primary_key: vec![],
+        replica_identity: ReplicaIdentity::Default,
+        identity_columns: vec![],
+    };
+    RouteSpec::upsert(id, StreamPartition::first("city".into()), schema, ("main".into(), object.into()), "Key__c")
+}
+
+#[tokio::test]
+async fn echoes_of_our_writes_are_told_from_changes_of_others_after_a_restart() {
+    let read = |name: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name);
+        std::fs::read_to_string(path).unwrap()
+    };
+    let server = Server::start(Options::default()).await.expect("a server");
+    server.execute("postgres", &read("city.sql")).await.unwrap();
+    server.execute("postgres", "insert into city.agency values ('FDNY', 'Fire'), ('DOT', 'Roads')").await.unwrap();
+    let objects: ObjectsSpec = serde_saphyr::from_str(&read("city-org.yaml")).unwrap();
+    let config = OrgConfig { objects, ..OrgConfig::default() };
+    let app = config.apps[0].clone();
+    let org = OrgSim::start(config).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("penstock.yaml"), read("city.yaml").replace("127.0.0.1:9400", "off")).unwrap();
+    let env = [
+        ("SF_URL", org.url()),
+        ("SF_CLIENT_ID", app.client_id.clone()),
+        ("SF_CLIENT_SECRET", app.client_secret.clone()),
+        ("DATABASE_URL", server.url("postgres")),
+    ];
+    let output = penstock(folder.path(), &["run", "--until-settled", "--json"], &env).await;
+    assert_eq!(output.status.code(), Some(0), "{:#}", answer(&output));
+    let ours = org.history();
+    assert_eq!(ours.len(), 2, "{ours:?}");
+
+    // The ledger of a process that starts now: what the log tells is all that it has.
+    let clock = Arc::new(SystemClock::new());
+    let log = LogStore::open(&folder.path().join("penstock-data/log"), LogOptions::default(), clock.clone()).unwrap();
+    let config = WriteLedgerConfig::default();
+    let writes = WriteLedger::new(&[route("agencies", "Account"), route("requests", "Case")], config, clock.now_ms());
+    let whose = |change: &HistoryEntry, origin: Option<bool>| {
+        let object = change.object.as_str().into();
+        writes.whose((&"main".into(), &object, &change.id), change.at, origin)
+    };
+    assert_eq!(whose(&ours[0], None), Whose::Unknown, "nothing is claimed before the log was read");
+    writes.rebuild(&log, clock.now_ms()).await.unwrap();
+    assert_eq!(writes.len(), 2);
+    for change in &ours {
+        let by_us = change.client.as_deref().is_some_and(|client| client.starts_with("penstock"));
+        assert!(by_us, "{change:?}");
+        assert!(matches!(whose(change, Some(by_us)), Whose::Ours(_)), "{change:?}");
+        assert!(matches!(whose(change, None), Whose::Ours(_)), "{change:?}");
+    }
+
+    change_as_another_client(&org.url(), (&app.client_id, &app.client_secret), &ours[0].id).await;
+    let theirs = org.history().pop().unwrap();
+    assert_eq!((theirs.id.as_str(), theirs.client.as_deref()), (ours[0].id.as_str(), Some("nightly-import")));
+    assert_eq!(whose(&theirs, Some(false)), Whose::Theirs);
+    // Where the change does not say who made it, the time does, once it is later than the clocks may differ.
+    let later = HistoryEntry { at: theirs.at + 6_000, ..theirs };
+    assert_eq!(whose(&later, None), Whose::Theirs);
+    org.stop().await;
+}
+
+async fn change_as_another_client(url: &str, (client_id, client_secret): (&str, &str), id: &str) {
+    let http = reqwest::Client::new();
+    let form = format!("grant_type=client_credentials&client_id={client_id}&client_secret={client_secret}");
+    let token = http
+        .post(format!("{url}/services/oauth2/token"))
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(form);
+    let token: Value = serde_json::from_str(&token.send().await.unwrap().text().await.unwrap()).unwrap();
+    let answer = http
+        .patch(format!("{url}/services/data/v62.0/sobjects/Account/{id}"))
+        .bearer_auth(token["access_token"].as_str().unwrap())
+        .header("sforce-call-options", "client=nightly-import")
+        .header("content-type", "application/json")
+        .body(json!({"Name": "Fire Department"}).to_string());
+    let answer = answer.send().await.unwrap();
+    assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+}
