@@ -18,6 +18,7 @@ use model::{Api, ErrorClass, FieldValue, Finding, ObjectName};
 use serde::Deserialize;
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Bytes of a body before compression: far under REST's 50 MB, and small enough that a batch that fails whole is cheap to
 /// split.
@@ -42,6 +43,8 @@ pub struct SalesforceSink {
     /// Our name in the org.
     pub(crate) client_name: String,
     ids: IdCache,
+    /// Calls of `check` and `describe`.
+    unpaid: AtomicU32,
     limits: SinkLimits,
     datetime_precision: DatetimePrecision,
     host: String,
@@ -66,6 +69,7 @@ impl SalesforceSink {
             descriptions: Descriptions::default(),
             bulk: Bulk::new(config.bulk.clone()),
             ids: IdCache::new(config.id_cache_bytes_max),
+            unpaid: AtomicU32::new(0),
             limits: SinkLimits {
                 rows_max: write::ROWS_MAX,
                 bytes_max: BODY_BYTES_MAX,
@@ -216,13 +220,13 @@ impl SalesforceSink {
     }
 
     /// Tells whether the org serves the configured API version; none: it does.
-    async fn check_version(&self) -> Option<Finding> {
+    async fn check_version(&self, calls: &mut u32) -> Option<Finding> {
         #[derive(Deserialize)]
         struct Version {
             version: String,
         }
         let number = |version: &str| version.split_once('.').and_then(|(major, _)| major.parse::<u32>().ok());
-        let answer = match self.transport.call(&Call::get("/services/data".into(), "list API versions"), &mut 0).await {
+        let answer = match self.transport.call(&Call::get("/services/data".into(), "list API versions"), calls).await {
             Ok(answer) => answer,
             Err(error) => return Some(self.finding(&error)),
         };
@@ -266,10 +270,16 @@ impl Sink for SalesforceSink {
         if let Err(error) = self.transport.sessions.current().await {
             return vec![self.finding(&error)];
         }
-        if let Some(finding) = self.check_version().await {
+        let mut calls = 0;
+        let (version, limits) = match self.check_version(&mut calls).await {
+            Some(finding) => (Some(finding), Ok(Vec::new())),
+            None => (None, self.read_limits(&mut calls).await),
+        };
+        self.unpaid.fetch_add(calls, Ordering::Relaxed);
+        if let Some(finding) = version {
             return vec![finding];
         }
-        match self.read_limits(&mut 0).await {
+        match limits {
             Ok(_) => Vec::new(),
             Err(error) if error.code.0 == faults::FORBIDDEN => vec![Finding::warning(
                 faults::LIMITS_HIDDEN,
@@ -285,6 +295,7 @@ impl Sink for SalesforceSink {
     async fn describe(&self, object: &ObjectName) -> Result<Arc<ObjectSchema>, SinkError> {
         let mut spent = 0;
         let described = self.descriptions.get(&self.transport, object, &mut spent).await;
+        self.unpaid.fetch_add(spent, Ordering::Relaxed);
         described.map_err(|error| SinkError { spent: Spend::calls(spent), ..error })
     }
 
@@ -407,6 +418,10 @@ impl Sink for SalesforceSink {
 
     fn take_readings(&self) -> Vec<AllocationReading> {
         self.transport.readings.take()
+    }
+
+    fn take_unpaid(&self) -> Spend {
+        Spend::calls(self.unpaid.swap(0, Ordering::Relaxed))
     }
 }
 

@@ -113,6 +113,11 @@ pub trait Sink: Send + Sync + 'static {
 
     /// The newest figures that came along with answers (`Sforce-Limit-Info`), newest last; emptied by the call.
     fn take_readings(&self) -> Vec<AllocationReading>;
+
+    /// What `check` and `describe` have cost since the last time: nobody asks leave for them. Emptied by the call.
+    fn take_unpaid(&self) -> Spend {
+        Spend::default()
+    }
 }
 
 /// What the target said of one of its allocations.

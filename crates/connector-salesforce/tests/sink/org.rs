@@ -436,3 +436,16 @@ async fn wrong_credentials_and_a_retired_version_are_found() {
     assert_eq!(findings[0].code.0, "PS4002");
     assert!(!format!("{findings:?}").contains("wrong-secret"));
 }
+
+#[tokio::test]
+async fn calls_that_nobody_asked_leave_for_are_told_once() {
+    let org = org().await;
+    let sink = connect(&org);
+    assert!(sink.check().await.is_empty());
+    sink.describe(&"Account".into()).await.unwrap();
+    sink.describe(&"Account".into()).await.unwrap();
+    let told = sink.take_unpaid();
+    assert_eq!(u64::from(told.calls), org.daily_requests_used());
+    assert!(told.calls >= 2, "{told:?}");
+    assert_eq!(sink.take_unpaid().calls, 0);
+}

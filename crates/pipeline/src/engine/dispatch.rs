@@ -80,7 +80,7 @@ impl Carrier {
         drop(upload);
         done.batches = futures::future::join_all(asked).await;
         route.org.permits.note_created(done.batches.iter().map(created).sum());
-        route.org.permits.observe(route.org.sink.take_readings());
+        route.org.take_figures();
         drop(place);
         done
     }

@@ -165,6 +165,22 @@ impl Permits {
         });
     }
 
+    /// Counts what was spent without leave.
+    pub fn note_spent(&self, spent: Spend) {
+        if spent != Spend::default() {
+            self.with(|governor, now| governor.note_spent(Lane::Critical, spent, now));
+        }
+    }
+
+    /// How often all allocations are read: at least so seldom that it takes no more than a part of what may be spent on calls.
+    pub fn reading_every(&self, at_least: Duration, part: u64) -> Duration {
+        let status = self.status();
+        let rows = status.iter().flat_map(|status| &status.allocations);
+        let calls = rows.filter(|row| row.counts == governor::Counts::Calls);
+        let fits = calls.map(|row| Duration::from_millis(row.span_ms as u64 / (row.budget / part).max(1)));
+        fits.max().unwrap_or_default().max(at_least)
+    }
+
     /// What `penstock quota` shows; none without a governor.
     pub fn status(&self) -> Option<governor::Status> {
         self.with(|governor, now| governor.status(now))

@@ -263,7 +263,7 @@ impl RedriveJob {
         self.route.org.report(batch.api, CallEnd::of(&answer), shared.now());
         self.spent += answer.as_ref().map_or_else(|error| error.spent, |applied| applied.spent);
         carrier.crash.reach(contract::CrashPoint::AfterSend);
-        self.route.org.permits.observe(self.route.org.sink.take_readings());
+        self.route.org.take_figures();
         let (verdicts, route_verdict) = judge(ready.len(), &answer);
         if let Some(quota) = route_verdict.quota {
             let of_events = self.route.is_event();

@@ -50,6 +50,12 @@ impl Org {
         }
     }
 
+    /// Takes in what came along with answers, and what the sink spent without leave.
+    pub fn take_figures(&self) {
+        self.permits.note_spent(self.sink.take_unpaid());
+        self.permits.observe(self.sink.take_readings());
+    }
+
     /// Changes when a place or a permit may be had again.
     pub fn freed(&self) -> watch::Receiver<u64> {
         self.freed.subscribe()

@@ -272,8 +272,9 @@ async fn open_orgs(
         let ledger = org.ledger.clone().unwrap_or_else(own);
         let opened = Permits::open(ledger, org.governor.clone(), parts.clock.clone()).await?;
         permits.lock().insert(id.clone(), opened.clone());
-        opened.observe(org.sink.take_readings());
-        orgs.insert(id.clone(), Arc::new(Org::new(id.clone(), org.sink.clone(), opened, org.breaker)));
+        let opened = Org::new(id.clone(), org.sink.clone(), opened, org.breaker);
+        opened.take_figures();
+        orgs.insert(id.clone(), Arc::new(opened));
     }
     Ok(orgs)
 }

@@ -14,8 +14,10 @@ use tokio::sync::mpsc;
 
 /// The quota ledger is stored at least this often while it changes on its own (readings, forgotten buckets).
 const QUOTA_EVERY: Duration = Duration::from_secs(10);
-/// All allocations are read this often: each reading costs a call, and is some five minutes old.
+/// All allocations are read this often at most: each reading costs a call, and is some five minutes old.
 const ALLOCATIONS_EVERY: Duration = Duration::from_secs(600);
+/// And reading them takes at most one in so many of the calls that may be made.
+const READINGS_PART: u64 = 100;
 /// Retention looks this often.
 const RETAIN_EVERY: Duration = Duration::from_secs(30);
 /// Operators' commands are looked for this often: the store tells nobody.
@@ -40,9 +42,9 @@ pub(super) async fn keep_quota(org: Arc<Org>) {
 pub(super) async fn read_allocations(org: Arc<Org>, clock: Arc<dyn Clock>) {
     let route = RouteId::new("_limits");
     loop {
-        let mut delay = ALLOCATIONS_EVERY;
+        let mut delay = org.permits.reading_every(ALLOCATIONS_EVERY, READINGS_PART);
         match org.permits.ask(Lane::Critical, &route, Spend::calls(1), Some(Duration::ZERO), false) {
-            Err(wait) => delay = wait.delay.clamp(Duration::from_millis(1), ALLOCATIONS_EVERY),
+            Err(wait) => delay = wait.delay.clamp(Duration::from_millis(1), delay),
             Ok(pass) => match org.sink.allocations().await {
                 // A target that counts nothing need not be asked again.
                 Ok(readings) if readings.is_empty() => return pass.finish(Spend::default()),

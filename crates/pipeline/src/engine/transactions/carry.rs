@@ -111,7 +111,7 @@ impl Carrier {
         job.pass.finish(spent);
         done.took = self.clock.monotonic().saturating_sub(began);
         done.answer = Some(answer);
-        org.permits.observe(org.sink.take_readings());
+        org.take_figures();
         drop(job.place);
         done
     }

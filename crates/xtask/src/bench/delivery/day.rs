@@ -10,7 +10,8 @@ use anyhow::{Result, ensure};
 use async_trait::async_trait;
 use connector_salesforce::SalesforceSink;
 use contract::{
-    AllocationReading, AppliedBatch, Clock, ObjectSchema, OutBatch, ReadBack, Sink, SinkError, SinkLimits, SystemClock,
+    AllocationReading, AppliedBatch, Clock, ObjectSchema, OutBatch, ReadBack, Sink, SinkError, SinkLimits, Spend,
+    SystemClock,
 };
 use governor::{GovernorConfig, Permille};
 use model::{Api, ErrorClass, Finding, Lane, ObjectName};
@@ -61,7 +62,8 @@ async fn play(org: Arc<RunningOrg>) -> Result<Value> {
     let sink = Arc::new(Watched::new(sink(&org, clock.clone())?, clock.clone()));
     let governor = GovernorConfig {
         share: Permille::percent(50),
-        reserved: [Permille::percent(15), Permille::percent(85), Permille::percent(0)],
+        // 144 critical records, and what reading the allocations takes.
+        reserved: [Permille::percent(16), Permille::percent(84), Permille::percent(0)],
         ..GovernorConfig::default()
     };
     let mut by_calls = route(ApiSetting::Only(Api::Collections), ROWS_PER_CALL as usize);
@@ -108,6 +110,7 @@ async fn play(org: Arc<RunningOrg>) -> Result<Value> {
         "day_records_offered": next,
         "day_records_applied": applied,
         "day_critical_records": waits.len() + missed,
+        "day_critical_missed": missed,
         "day_critical_never_held": missed == 0 && in_time == waits.len(),
         "day_critical_longest_s": round(longest.as_secs_f64()),
     }))
@@ -268,5 +271,9 @@ impl Sink for Watched {
 
     fn take_readings(&self) -> Vec<AllocationReading> {
         self.inner.take_readings()
+    }
+
+    fn take_unpaid(&self) -> Spend {
+        self.inner.take_unpaid()
     }
 }

@@ -4,7 +4,7 @@ use super::stage::{Running, Stage, fields, quantile, route, rss_mb, stream};
 use anyhow::{Context, Result};
 use async_trait::async_trait;
 use contract::{
-    AllocationReading, AppliedBatch, Clock, Log, ObjectSchema, OutBatch, ReadBack, Sink, SinkError, SinkLimits,
+    AllocationReading, AppliedBatch, Clock, Log, ObjectSchema, OutBatch, ReadBack, Sink, SinkError, SinkLimits, Spend,
     SystemClock,
 };
 use model::{Api, Finding, Lane, ObjectName};
@@ -138,5 +138,9 @@ impl Sink for SlowSink {
 
     fn take_readings(&self) -> Vec<AllocationReading> {
         self.inner.take_readings()
+    }
+
+    fn take_unpaid(&self) -> Spend {
+        self.inner.take_unpaid()
     }
 }
