@@ -220,13 +220,13 @@ impl SalesforceSink {
     }
 
     /// Tells whether the org serves the configured API version; none: it does.
-    async fn check_version(&self, calls: &mut u32) -> Option<Finding> {
+    async fn check_version(&self) -> Option<Finding> {
         #[derive(Deserialize)]
         struct Version {
             version: String,
         }
         let number = |version: &str| version.split_once('.').and_then(|(major, _)| major.parse::<u32>().ok());
-        let answer = match self.transport.call(&Call::get("/services/data".into(), "list API versions"), calls).await {
+        let answer = match self.transport.call(&Call::get("/services/data".into(), "list API versions"), &mut 0).await {
             Ok(answer) => answer,
             Err(error) => return Some(self.finding(&error)),
         };
@@ -270,15 +270,13 @@ impl Sink for SalesforceSink {
         if let Err(error) = self.transport.sessions.current().await {
             return vec![self.finding(&error)];
         }
-        let mut calls = 0;
-        let (version, limits) = match self.check_version(&mut calls).await {
-            Some(finding) => (Some(finding), Ok(Vec::new())),
-            None => (None, self.read_limits(&mut calls).await),
-        };
-        self.unpaid.fetch_add(calls, Ordering::Relaxed);
-        if let Some(finding) = version {
+        // The list of versions costs nothing.
+        if let Some(finding) = self.check_version().await {
             return vec![finding];
         }
+        let mut calls = 0;
+        let limits = self.read_limits(&mut calls).await;
+        self.unpaid.fetch_add(calls, Ordering::Relaxed);
         match limits {
             Ok(_) => Vec::new(),
             Err(error) if error.code.0 == faults::FORBIDDEN => vec![Finding::warning(

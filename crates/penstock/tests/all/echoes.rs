@@ -80,6 +80,8 @@ async fn echoes_of_our_writes_are_told_from_changes_of_others_after_a_restart() 
 }
 
 async fn change_as_another_client(url: &str, (client_id, client_secret): (&str, &str), id: &str) {
+    // Another test may have installed it.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let http = reqwest::Client::new();
     let form = format!("grant_type=client_credentials&client_id={client_id}&client_secret={client_secret}");
     let token = http
