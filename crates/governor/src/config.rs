@@ -44,6 +44,8 @@ pub struct GovernorConfig {
     pub long_calls_max: usize,
     /// From when on a call counts as long.
     pub long_call: Duration,
+    /// How old an org's figure may be when it is told: what it says is certain of what is older.
+    pub reading_lag: Duration,
     /// How much of the budget may be spent at once before pacing spreads the rest over the span.
     pub burst: Permille,
     /// How much a stored entry of the ledger reserves ahead of time, of each allocation (`Lease`): at least this where
@@ -66,6 +68,8 @@ impl Default for GovernorConfig {
             // Calls of 20 s or more: 25 in production and sandboxes, 5 in Developer orgs (reference, section 2.12).
             long_calls_max: 25,
             long_call: Duration::from_secs(20),
+            // `/limits` is accurate to some five minutes (reference, section 2.5).
+            reading_lag: Duration::from_secs(300),
             burst: Permille::percent(10),
             ahead: 0,
         }
@@ -123,6 +127,10 @@ impl GovernorConfig {
             }
         }
         Ok(self)
+    }
+
+    pub(crate) fn reading_lag_ms(&self) -> i64 {
+        self.reading_lag.as_millis().min(i64::MAX as u128 / 4) as i64
     }
 
     /// A lane's reserved part.

@@ -6,9 +6,6 @@
 use crate::ledger::{LANES, Ledger};
 use model::Lane;
 
-/// `/limits` is accurate to some five minutes (reference, section 2.5): what a reading says is certain of what is older.
-pub(crate) const READING_LAG_MS: i64 = 5 * 60 * 1000;
-
 /// Of what is in doubt and older than `at_ms`, at most `amount` is true.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ceiling {

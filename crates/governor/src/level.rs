@@ -1,7 +1,6 @@
 //! An allocation that is a level, such as storage: creates are refused when it is full.
 
 use crate::allocation::LevelSpec;
-use crate::doubt::READING_LAG_MS;
 use contract::AllocationReading;
 
 /// What is known of a level.
@@ -9,16 +8,18 @@ use contract::AllocationReading;
 pub(crate) struct Level {
     pub spec: LevelSpec,
     pub reading: Option<AllocationReading>,
-    /// Records that may have been created since the newest reading, and in the five to ten minutes before it, which it may not show.
+    /// Records that may have been created since the newest reading, and in one to two lags before it, which it may not show.
     created: u64,
     created_before: u64,
     turned_ms: i64,
+    /// How old a reading may be when it is told.
+    lag_ms: i64,
     pub held_until_ms: Option<i64>,
 }
 
 impl Level {
-    pub(crate) fn new(spec: LevelSpec, now_ms: i64) -> Self {
-        Self { spec, reading: None, created: 0, created_before: 0, turned_ms: now_ms, held_until_ms: None }
+    pub(crate) fn new(spec: LevelSpec, lag_ms: i64, now_ms: i64) -> Self {
+        Self { spec, reading: None, created: 0, created_before: 0, turned_ms: now_ms, lag_ms, held_until_ms: None }
     }
 
     /// Says whether so many records fit. A level that the org never told of takes everything.
@@ -42,7 +43,7 @@ impl Level {
         if self.reading.as_ref().is_some_and(|newest| reading.at_ms < newest.at_ms) {
             return false;
         }
-        if now_ms - self.turned_ms >= READING_LAG_MS {
+        if now_ms - self.turned_ms >= self.lag_ms {
             (self.created_before, self.created, self.turned_ms) = (self.created, 0, now_ms);
         }
         self.reading = Some(reading.clone());

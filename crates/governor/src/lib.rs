@@ -117,7 +117,8 @@ impl Governor {
     pub fn new(config: GovernorConfig, now: Now) -> Result<Self, ConfigError> {
         let config = config.checked()?;
         let rows = config.allocations.iter().map(|spec| Row::new(spec.clone(), &config, now.unix_ms)).collect();
-        let levels = config.levels.iter().map(|spec| Level::new(spec.clone(), now.unix_ms)).collect();
+        let lag_ms = config.reading_lag_ms();
+        let levels = config.levels.iter().map(|spec| Level::new(spec.clone(), lag_ms, now.unix_ms)).collect();
         Ok(Self {
             config,
             rows,
@@ -208,7 +209,7 @@ impl Governor {
             }
             if !level.has_room(u64::from(ask.creates)) {
                 // Only the org can tell when somebody deleted something.
-                return Err((RefusalReason::StorageFull, name(), self.now_ms + doubt::READING_LAG_MS));
+                return Err((RefusalReason::StorageFull, name(), self.now_ms + self.config.reading_lag_ms()));
             }
         }
         Ok(())

@@ -3,7 +3,7 @@
 use crate::allocation::AllocationSpec;
 use crate::config::GovernorConfig;
 use crate::decision::{Ask, RefusalReason};
-use crate::doubt::{Ceiling, Doubt, READING_LAG_MS, counted};
+use crate::doubt::{Ceiling, Doubt, counted};
 use crate::lease::Lease;
 use crate::ledger::{LANES, Ledger};
 use crate::rate::Rate;
@@ -19,7 +19,7 @@ const LEASE_LASTS_MS: f64 = 4_000.0;
 /// processes: what is so near the end, one part in so many, is not certain.
 const FORGETS_EARLY: i64 = 24;
 
-/// What others spent, as the highest estimate of the last five to ten minutes.
+/// What others spent, as the highest estimate of the last one to two lags of a reading.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Foreign {
     current: u64,
@@ -32,8 +32,8 @@ impl Foreign {
         Self { current: spent, previous: 0, turned_ms: now_ms }
     }
 
-    fn observe(&mut self, estimate: u64, now_ms: i64) {
-        if now_ms - self.turned_ms >= READING_LAG_MS {
+    fn observe(&mut self, estimate: u64, lag_ms: i64, now_ms: i64) {
+        if now_ms - self.turned_ms >= lag_ms {
             (self.previous, self.current, self.turned_ms) = (self.current, estimate, now_ms);
         }
         self.current = self.current.max(estimate);
@@ -66,6 +66,8 @@ pub(crate) struct Row {
     pub certain_from_ms: i64,
     pub siblings: Vec<SiblingRow>,
     pub lease: Lease,
+    /// How old a reading may be when it is told.
+    lag_ms: i64,
     pub max: u64,
     /// The newest reading.
     pub reading: Option<AllocationReading>,
@@ -98,6 +100,7 @@ impl Row {
             certain_from_ms: i64::MIN,
             siblings: Vec::new(),
             lease: Lease::default(),
+            lag_ms: config.reading_lag_ms(),
             spec,
             reading: None,
             foreign: Foreign::known(0, now_ms),
@@ -208,7 +211,7 @@ impl Row {
         if all + amount > self.max {
             // Others' spending may be forgotten at any time: the next reading, or their next entry, tells.
             let freed = self.freed_at(all + amount - self.max, now_ms);
-            return Err((RefusalReason::OrgSpent, freed.min(now_ms + READING_LAG_MS)));
+            return Err((RefusalReason::OrgSpent, freed.min(now_ms + self.lag_ms)));
         }
         let available = self.available(ask.lane, busy, config);
         if amount > available {
@@ -221,7 +224,7 @@ impl Row {
     /// When so much of our own spending will be forgotten; doubts may go earlier, by a reading.
     pub(crate) fn freed_at(&self, missing: u64, now_ms: i64) -> i64 {
         let sure = self.ledger.freed_at(missing).unwrap_or(now_ms + self.spec.span.as_millis() as i64);
-        if self.in_doubt() == 0 { sure } else { sure.min(now_ms + READING_LAG_MS) }
+        if self.in_doubt() == 0 { sure } else { sure.min(now_ms + self.lag_ms) }
     }
 
     /// Lets time pass.
@@ -294,24 +297,24 @@ impl Row {
             let change = self.burst(lane, config) - before[lane as usize];
             self.tokens[lane as usize] += change;
         }
-        self.doubt_less(reading.used, at_ms.min(now_ms) - READING_LAG_MS);
+        self.doubt_less(reading.used, at_ms.min(now_ms) - self.lag_ms);
         let siblings: u64 = self.siblings.iter().map(|sibling| sibling.ledger.total()).sum();
         let known = self.ledger.total().saturating_sub(self.outstanding) + siblings + self.old_doubts(at_ms);
-        self.foreign.observe(reading.used.saturating_sub(known), now_ms);
+        self.foreign.observe(reading.used.saturating_sub(known), self.lag_ms, now_ms);
         self.reading = Some(reading.clone());
         true
     }
 
     /// Doubts that the reading would show if they were true.
     fn old_doubts(&self, at_ms: i64) -> u64 {
-        let later: u64 = self.doubts().map(|doubt| doubt.after(at_ms - READING_LAG_MS)).sum();
+        let later: u64 = self.doubts().map(|doubt| doubt.after(at_ms - self.lag_ms)).sum();
         counted(self.doubts(), self.ceiling).saturating_sub(later)
     }
 
     /// Lets go of doubts that the org's figure refutes: it shows everything that was spent up to `to_ms`.
     fn doubt_less(&mut self, used: u64, to_ms: i64) {
         let span_ms = self.spec.span.as_millis() as i64;
-        let from_ms = to_ms + READING_LAG_MS - span_ms + span_ms / FORGETS_EARLY;
+        let from_ms = to_ms + self.lag_ms - span_ms + span_ms / FORGETS_EARLY;
         let from_ms = from_ms.max(self.certain_from_ms);
         let sent = self.ledger.inside(from_ms, to_ms).saturating_sub(self.outstanding + self.unsent.total());
         self.ceiling = Ceiling::lower(self.ceiling, self.doubts(), (to_ms, used.saturating_sub(sent)));

@@ -171,6 +171,10 @@ pub struct OrgConfig {
     /// Spread a day's budget over the day unless a deadline needs it sooner.
     #[serde(default = "default_true")]
     pub pacing: bool,
+    /// How old the org's figures may be when it tells them. What a process that died had reserved counts as spent until a figure is
+    /// newer than that.
+    #[serde(default = "default_limits_lag")]
+    pub limits_lag: Time,
     #[serde(default)]
     pub breaker: BreakerSettings,
     #[serde(default)]
@@ -529,6 +533,9 @@ fn default_concurrency() -> usize {
 }
 fn default_request_timeout() -> Time {
     ms(120_000)
+}
+fn default_limits_lag() -> Time {
+    ms(300_000)
 }
 fn default_true() -> bool {
     true

@@ -28,6 +28,7 @@ pub fn governor_config(org: &OrgConfig) -> GovernorConfig {
         burst: if org.pacing { defaults.burst } else { Permille(1000) },
         // A place for every batch, and those that only critical ones may use.
         in_flight_max: org.concurrency + defaults.in_flight_critical,
+        reading_lag: org.limits_lag.0,
         ahead: GOVERNOR_AHEAD,
         ..defaults
     }

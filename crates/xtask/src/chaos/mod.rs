@@ -90,7 +90,7 @@ fn options(args: &ChaosArgs) -> anyhow::Result<StageOptions> {
     let edits = [
         // Many small chunks and batches: more places to die at.
         ("chunk_rows: 500", "chunk_rows: 100"),
-        ("pacing: false", "pacing: false\n    request_timeout: 2s"),
+        ("pacing: false", "pacing: false\n    limits_lag: 1s\n    request_timeout: 2s"),
         (
             "    deadline: 1m",
             "    deadline: 1m\n    retry: {transient: {max_attempts: 10, initial_delay: 200ms, max_delay: 30s}, parent_missing: {max_wait: 20s}}",
