@@ -16,6 +16,7 @@ use crate::faults;
 use crate::read::Found;
 use crate::sink::SalesforceSink;
 use contract::{AdoptedRow, OutBatch, OutOp, ReadBack, RowResult, SinkError};
+use model::ErrorClass;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -33,6 +34,9 @@ pub(crate) struct Adopting {
 
 /// Jobs that are kept, whatever their size.
 const JOBS_MAX: usize = 64;
+
+/// Refusals on account of a quota after which a job that is adopted is left for later.
+const REFUSALS_MAX: u32 = 3;
 
 impl Adopting {
     /// Begins empty.
@@ -103,8 +107,20 @@ impl SalesforceSink {
 
     /// Waits for the end of a job, aborting one that is open; none when it is not there any more.
     async fn ended(&self, jobs: &Jobs<'_>, batch: &OutBatch, id: &str, calls: &mut u32) -> Result<Ended, SinkError> {
+        let mut refused = 0;
         loop {
-            let Some(job) = jobs.look(id, calls).await? else { return Ok(None) };
+            let looked = match jobs.look(id, calls).await {
+                // The day's requests are spent, or so the org says: the job goes on by itself, and a hold of everything for
+                // its sake can wait until the org has said so several times.
+                Err(error) if error.class == ErrorClass::Quota && refused < REFUSALS_MAX => {
+                    refused += 1;
+                    tracing::warn!(job = id, error = %error, "the job cannot be looked at; it is waited for all the same");
+                    tokio::time::sleep(self.bulk.settings.poll_min * 2_u32.pow(refused)).await;
+                    continue;
+                }
+                looked => looked?,
+            };
+            let Some(job) = looked else { return Ok(None) };
             match job.state {
                 State::Open => match jobs.abort(id, calls).await {
                     // Closed or ended a moment ago, by whoever; or the answer was lost: the next look tells.

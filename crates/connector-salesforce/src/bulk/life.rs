@@ -231,7 +231,9 @@ impl SalesforceSink {
         let settings = &self.bulk.settings;
         let mut looks = Looks::new(rows, clock.monotonic());
         loop {
-            let wait = tokio::time::sleep(looks.next_wait(&self.bulk.speed, settings, clock.monotonic()));
+            let wait = looks.next_wait(&self.bulk.speed, settings, clock.monotonic());
+            tracing::debug!(job = id, rows, ?wait, "the job is looked at after a wait");
+            let wait = tokio::time::sleep(wait);
             if !until(stop.as_mut(), wait).await {
                 return Err(left(id, "the process stops"));
             }

@@ -8,26 +8,38 @@ use std::time::Duration;
 const ROWS_PER_SECOND: f64 = 1_000.0;
 /// The weight of the newest job in what is known.
 const NEWEST: f64 = 0.5;
-/// The first look at a job when nothing is known yet comes not later than this: what it sees tells more than a guess.
+/// The first look at a job that is larger than what is known comes not later than this: what it sees tells more than a guess.
 const FIRST_LOOK_MAX: Duration = Duration::from_secs(15);
 
 /// How fast the org works jobs off, learned from those that have ended.
 #[derive(Default)]
-pub(crate) struct Speed(Mutex<Option<f64>>);
+pub(crate) struct Speed(Mutex<Known>);
+
+/// Rows and seconds of the jobs that have ended, the older ones for less: a small job, of which the org's start is the most, says
+/// little of a large one.
+#[derive(Clone, Copy, Default)]
+struct Known {
+    rows: f64,
+    seconds: f64,
+    /// Rows of the largest job.
+    largest: usize,
+}
 
 impl Speed {
     /// Takes a job into account, by the time that the org worked on it.
     pub fn learn(&self, rows: usize, took: Duration) {
-        let rate = rows as f64 / took.as_secs_f64().max(0.001);
         let mut known = self.0.lock();
-        *known = Some(known.map_or(rate, |known| known + NEWEST * (rate - known)));
+        known.rows = known.rows * (1.0 - NEWEST) + rows as f64;
+        known.seconds = known.seconds * (1.0 - NEWEST) + took.as_secs_f64().max(0.001);
+        known.largest = known.largest.max(rows);
     }
 
     fn of(&self, rows: usize) -> Duration {
         let known = *self.0.lock();
-        let seconds = rows as f64 / known.unwrap_or(ROWS_PER_SECOND).max(0.1);
-        let time = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
-        if known.is_none() { time.min(FIRST_LOOK_MAX) } else { time.saturating_add(time / 50) }
+        let rate = if known.rows > 0.0 { known.rows / known.seconds } else { ROWS_PER_SECOND };
+        let time = Duration::try_from_secs_f64(rows as f64 / rate.max(0.1)).unwrap_or(Duration::MAX);
+        let like_known = rows <= known.largest.saturating_mul(2);
+        if like_known { time.saturating_add(time / 50) } else { time.min(FIRST_LOOK_MAX) }
     }
 }
 
@@ -107,7 +119,8 @@ impl Looks {
         let rest = Duration::try_from_secs_f64(since.as_secs_f64() * left / done as f64).ok()?;
         // Far from the end it is a guess, and one that is too long cannot be taken back.
         let early = self.looks <= 3 && self.done < self.rows as u64 / 2;
-        Some(if early { rest.mul_f64(0.7).min(age * 2) } else { rest.mul_f64(0.9) })
+        let rest = rest.mul_f64(if early { 0.7 } else { 0.9 });
+        Some(if self.done < self.rows as u64 / 4 { rest.min(age * 3) } else { rest })
     }
 }
 
@@ -166,6 +179,31 @@ mod tests {
         }
         let late = now.as_secs_f64() / end;
         assert!(looks.looks <= 7 && late < 1.05, "{} looks, {late} times", looks.looks);
+    }
+
+    #[test]
+    fn small_jobs_say_little_of_a_large_one() {
+        let (speed, settings) = (Speed::default(), BulkSettings::default());
+        for _ in 0..10 {
+            speed.learn(2, Duration::from_secs(1));
+        }
+        assert!(Looks::new(400, Duration::ZERO).next_wait(&speed, &settings, Duration::ZERO) <= FIRST_LOOK_MAX);
+        speed.learn(400, Duration::from_secs(2));
+        speed.learn(2, Duration::from_secs(1));
+        assert!(Looks::new(400, Duration::ZERO).next_wait(&speed, &settings, Duration::ZERO) <= Duration::from_secs(8));
+    }
+
+    #[test]
+    fn a_job_that_stood_still_for_a_moment_is_not_left_alone_for_minutes() {
+        let (speed, settings) = (Speed::default(), BulkSettings::default());
+        let mut looks = Looks::new(400, Duration::ZERO);
+        let mut now = Duration::ZERO;
+        // Twenty rows, then nothing for twenty seconds, then the rest at once.
+        while now < Duration::from_secs(20) {
+            now += looks.next_wait(&speed, &settings, now);
+            looks.seen(20, now);
+        }
+        assert!(now <= Duration::from_secs(64), "{now:?}");
     }
 
     #[test]

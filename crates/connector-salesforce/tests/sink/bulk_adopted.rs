@@ -4,6 +4,7 @@ use crate::jobs::{Host, at, fired, many, of_jobs, quick, start};
 use crate::stub::{sink, text};
 use connector_salesforce::SalesforceSink;
 use contract::{AdoptedRow, OutBatch, OutOp, RowResult, Sink};
+use model::ErrorClass;
 use org_sim::{BulkCall, Effect, RunningOrg, When};
 
 /// Sends a batch with a sink that dies when a call of its job hangs; the job, if it was written down.
@@ -64,6 +65,22 @@ async fn a_death_at_any_call_ends_with_each_row_applied_once() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn requests_that_run_out_while_a_job_is_adopted_are_waited_for_a_few_times_and_then_told() {
+    let (org, _) = start(|_| {}).await;
+    let batch = many(OutOp::Upsert, 450);
+    let job = dies(&org, &batch, BulkCall::Results, When::Before).await.unwrap();
+    let spent = || {
+        let (code, message) = ("REQUEST_LIMIT_EXCEEDED".to_owned(), "TotalRequests Limit exceeded.".to_owned());
+        at(BulkCall::Info, Effect::Http { status: 403, code, message })
+    };
+    org.fault(spent().times(4));
+    let told = sink(&quick(&org)).adopt(&batch, &job).await.unwrap_err();
+    assert_eq!((told.class, told.target_code.as_deref()), (ErrorClass::Quota, Some("REQUEST_LIMIT_EXCEEDED")));
+    org.fault(spent().times(3));
+    settle(&org, &batch, &job, "requests run out").await;
 }
 
 #[tokio::test]

@@ -143,7 +143,16 @@ impl Permits {
 
     /// Grants nothing that this limit forbids for a while: the org said that it is exceeded. False: nothing is governed here.
     pub fn hold(&self, limit: Limit<'_>, duration: Duration) -> bool {
-        self.with(|governor, now| governor.hold(limit, duration, now)).is_some()
+        let held = self.with(|governor, now| governor.hold(limit, duration, now)).is_some();
+        if held {
+            tracing::warn!(
+                org = self.0.ledger.org,
+                ?limit,
+                ?duration,
+                "the org says that a limit is exceeded: what needs it waits"
+            );
+        }
+        held
     }
 
     /// Counts records that upserts turned out to create.
