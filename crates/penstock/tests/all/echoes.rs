@@ -88,13 +88,14 @@ async fn change_as_another_client(url: &str, (client_id, client_secret): (&str, 
         .post(format!("{url}/services/oauth2/token"))
         .header("content-type", "application/x-www-form-urlencoded")
         .body(form);
-    let token: Value = serde_json::from_str(&token.send().await.unwrap().text().await.unwrap()).unwrap();
+    let token: Value =
+        serde_json::from_str(&token.send().await.expect("an answer").text().await.expect("a text")).expect("JSON");
     let answer = http
         .patch(format!("{url}/services/data/v62.0/sobjects/Account/{id}"))
-        .bearer_auth(token["access_token"].as_str().unwrap())
+        .bearer_auth(token["access_token"].as_str().expect("a token"))
         .header("sforce-call-options", "client=nightly-import")
         .header("content-type", "application/json")
         .body(json!({"Name": "Fire Department"}).to_string());
-    let answer = answer.send().await.unwrap();
-    assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+    let answer = answer.send().await.expect("an answer");
+    assert!(answer.status().is_success(), "{}", answer.text().await.expect("a text"));
 }
