@@ -68,7 +68,7 @@ impl Group {
     /// How long the record at `oldest` has until the route's deadline.
     pub(super) fn time_left(&self, index: usize, oldest: Option<Offset>) -> Duration {
         let written_ms = oldest.and_then(|offset| self.ages.oldest_at(offset));
-        let age_ms = written_ms.map_or(0, |written_ms| (self.shared.now_ms() - written_ms).max(0));
+        let age_ms = written_ms.map_or(0, |written_ms| self.shared.now_ms().saturating_sub(written_ms).max(0));
         self.routes[index].route.spec.deadline.saturating_sub(Duration::from_millis(age_ms as u64))
     }
 
