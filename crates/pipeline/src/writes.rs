@@ -16,11 +16,11 @@ use contract::{Log, LogError};
 use hashbrown::HashMap;
 use model::{Fingerprint, ObjectName, OrgId, Outcome, Position, RouteId, Settlement};
 use parking_lot::Mutex;
-use std::collections::VecDeque;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What an entry costs, in the map and in the queue.
+/// What an entry costs, in the map and in the order.
 const ENTRY_BYTES: usize = 96;
 const READ_BYTES: usize = 1 << 20;
 
@@ -76,8 +76,8 @@ struct Inner {
 #[derive(Debug, Default)]
 struct State {
     writes: HashMap<Fingerprint, Written>,
-    /// In the order in which they were noted; an entry of which the map has a newer one is void.
-    order: VecDeque<(i64, Fingerprint)>,
+    /// The same, oldest first: a rebuild brings old ones after new ones.
+    by_age: BTreeSet<(i64, Fingerprint)>,
     /// Writes answered before this were never told.
     told_from_ms: i64,
     /// Writes answered before this may be forgotten.
@@ -143,25 +143,21 @@ impl WriteLedger {
 
     fn add(&self, key: Fingerprint, written: Written) {
         let mut state = self.0.state.lock();
-        let newest = state
-            .writes
-            .get(&key)
-            .is_none_or(|known| (known.at_ms, known.position.offset) < (written.at_ms, written.position.offset));
-        if !newest {
+        let known = state.writes.get(&key).copied();
+        if known.is_some_and(|known| (known.at_ms, known.position.offset) >= (written.at_ms, written.position.offset)) {
             return;
         }
         state.writes.insert(key, written);
-        state.order.push_back((written.at_ms, key));
+        known.map(|known| state.by_age.remove(&(known.at_ms, key)));
+        state.by_age.insert((written.at_ms, key));
         let from_ms = written.at_ms.saturating_sub_unsigned(self.0.config.ttl.as_millis() as u64);
         let entries_max = (self.0.config.bytes_max / ENTRY_BYTES).max(1);
-        while let Some((at_ms, oldest)) = state.order.front().copied()
-            && (state.order.len() > entries_max || at_ms < from_ms)
+        while let Some((at_ms, oldest)) = state.by_age.first().copied()
+            && (state.by_age.len() > entries_max || at_ms < from_ms)
         {
-            state.order.pop_front();
-            if state.writes.get(&oldest).is_some_and(|written| written.at_ms == at_ms) {
-                state.writes.remove(&oldest);
-                state.kept_from_ms = state.kept_from_ms.max(at_ms.saturating_add(1));
-            }
+            state.by_age.pop_first();
+            state.writes.remove(&oldest);
+            state.kept_from_ms = state.kept_from_ms.max(at_ms.saturating_add(1));
         }
     }
 

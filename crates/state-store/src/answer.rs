@@ -11,10 +11,15 @@ pub(crate) const BUSY_WAIT: Duration = Duration::from_secs(10);
 /// Names the place of an SQLite error.
 pub(crate) fn failed(path: &Path, error: &rusqlite::Error) -> StateError {
     let path = path.display().to_string();
-    match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StateError::Busy { path, waited: BUSY_WAIT },
-        _ => StateError::Store { path, cause: error.to_string() },
+    match error {
+        error if is_busy(error) => StateError::Busy { path, waited: BUSY_WAIT },
+        error => StateError::Store { path, cause: error.to_string() },
     }
+}
+
+/// Others have the file in use.
+pub(crate) fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
 /// A refusal in plain words.

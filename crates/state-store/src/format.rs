@@ -1,11 +1,14 @@
 //! The file's format: one table, its version in `user_version`, our mark in `application_id`.
 
-use crate::answer::{BUSY_WAIT, failed, refused};
+use crate::answer::{BUSY_WAIT, failed, is_busy, refused};
 use contract::StateError;
+use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use std::fs::OpenOptions;
+use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 /// The format that this program writes; it reads every one up to it.
 pub(crate) const FORMAT_VERSION: i64 = 1;
@@ -23,6 +26,12 @@ const SCHEMA: &str = "
     ) STRICT;
 ";
 
+/// Between two tries of what SQLite does not wait for itself.
+const BETWEEN_TRIES: Duration = Duration::from_millis(2);
+
+/// Held while a file is made and opened: nobody else of this process has it open when the maker closes it.
+static OPENING: Mutex<()> = Mutex::new(());
+
 /// How a connection uses the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -39,14 +48,17 @@ pub(crate) fn connect(path: &Path, mode: Mode) -> Result<Connection, StateError>
             Mode::Write => OpenFlags::SQLITE_OPEN_READ_WRITE,
             Mode::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
         };
-    if mode == Mode::Write {
-        make_private_file(path)?;
-    }
-    let mut connection = Connection::open_with_flags(path, flags).map_err(fail)?;
+    let mut connection = {
+        let _turn = OPENING.lock();
+        if mode == Mode::Write {
+            make_private_file(path)?;
+        }
+        Connection::open_with_flags(path, flags).map_err(fail)?
+    };
     connection.busy_timeout(BUSY_WAIT).map_err(fail)?;
     connection.set_prepared_statement_cache_capacity(32);
     if mode == Mode::Write {
-        connection.pragma_update(None, "journal_mode", "WAL").map_err(fail)?;
+        use_wal(&connection).map_err(fail)?;
         connection.pragma_update(None, "synchronous", "FULL").map_err(fail)?;
         create(&mut connection, path)?;
     }
@@ -55,9 +67,25 @@ pub(crate) fn connect(path: &Path, mode: Mode) -> Result<Connection, StateError>
 }
 
 /// SQLite would make the file readable by everybody; it may hold rows of customers. Its WAL takes the same rights.
+///
+/// A file that is there is not opened: closing it would take away the locks that SQLite holds on it for this process.
 fn make_private_file(path: &Path) -> Result<(), StateError> {
-    let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
-    opened.map(|_| ()).map_err(|error| refused(path, error.to_string()))
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(refused(path, error.to_string())),
+        _ => Ok(()),
+    }
+}
+
+/// Changes the file to a write-ahead log. SQLite does not wait for others who are at the same change, it fails at once.
+fn use_wal(connection: &Connection) -> rusqlite::Result<()> {
+    let tries = BUSY_WAIT.as_millis() / BETWEEN_TRIES.as_millis();
+    for _ in 1..tries {
+        match connection.pragma_update(None, "journal_mode", "WAL") {
+            Err(error) if is_busy(&error) => std::thread::sleep(BETWEEN_TRIES),
+            done => return done,
+        }
+    }
+    connection.pragma_update(None, "journal_mode", "WAL")
 }
 
 fn version(connection: &Connection) -> rusqlite::Result<i64> {

@@ -152,6 +152,49 @@ fn foreign_files_are_refused_and_left_as_they_are() {
 }
 
 #[test]
+fn processes_that_begin_together_make_one_file() {
+    for round in 0..100 {
+        let fixture = fixture();
+        let (path, together) = (fixture.path(), std::sync::Barrier::new(4));
+        std::thread::scope(|scope| {
+            let openers: Vec<_> = (0..4)
+                .map(|_| {
+                    scope.spawn(|| {
+                        together.wait();
+                        StateStore::open(&path).map(drop)
+                    })
+                })
+                .collect();
+            for opener in openers {
+                let opened = opener.join().unwrap();
+                assert!(opened.is_ok(), "round {round}: {opened:?}");
+            }
+        });
+    }
+}
+
+/// SQLite's locks belong to the process and go when it closes any handle of the file.
+#[test]
+#[cfg(target_os = "linux")]
+fn another_opening_leaves_the_locks_of_the_first() {
+    use std::os::unix::fs::MetadataExt;
+    let fixture = fixture();
+    let locks = || {
+        let inode = format!(":{} ", std::fs::metadata(fixture.path()).unwrap().ino());
+        std::fs::read_to_string("/proc/locks").unwrap().lines().filter(|line| line.contains(&inode)).count()
+    };
+    let first = StateStore::open(&fixture.path()).unwrap();
+    let held = locks();
+    assert!(held > 0, "SQLite holds the file");
+    let second = StateStore::open(&fixture.path()).unwrap();
+    assert_eq!(locks(), held);
+    drop(second);
+    assert_eq!(locks(), held);
+    drop(first);
+    assert_eq!(locks(), 0);
+}
+
+#[test]
 fn file_is_private_to_its_user() {
     use std::os::unix::fs::PermissionsExt;
     let fixture = fixture();

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 /// Writes in one transaction at most: bounds how long the file is held against other processes.
@@ -115,9 +116,11 @@ pub(crate) fn size(ops: &[StateOp]) -> usize {
     ops.iter().map(|op| size_of(op) + std::mem::size_of::<StateOp>()).sum()
 }
 
-/// Folds the WAL back into the file when the last user leaves, so that a copied file is whole.
+/// Folds the WAL back into the file when the last user leaves, so that a copied file is whole. Waits for nobody: it would
+/// keep others from writing meanwhile.
 pub(crate) fn tidy_up(connection: &Connection, path: &Path) {
-    if let Err(error) = connection.pragma_update(None, "wal_checkpoint", "TRUNCATE") {
+    let folded = connection.busy_timeout(Duration::ZERO);
+    if let Err(error) = folded.and_then(|()| connection.pragma_update(None, "wal_checkpoint", "TRUNCATE")) {
         tracing::debug!(path = %path.display(), %error, "the write-ahead log stays; another process uses it");
     }
 }
