@@ -1,15 +1,13 @@
 //! The write ledger against what an org says of its changes: our own are told from another client's.
 
-use super::{answer, penstock};
+use super::world::{CITY, Made, World};
 use contract::{Clock, SystemClock};
 use log_store::{LogOptions, LogStore};
 use model::{ReplicaIdentity, StreamPartition, TableName, TableSchema};
-use org_sim::{HistoryEntry, ObjectsSpec, OrgConfig, OrgSim};
+use org_sim::HistoryEntry;
 use pipeline::spec::RouteSpec;
 use pipeline::writes::{Whose, WriteLedger, WriteLedgerConfig};
-use private_postgres::{Options, Server};
 use serde_json::{Value, json};
-use std::path::Path;
 use std::sync::Arc;
 
 /// The ledger's view of a route of `examples/city.yaml`.
@@ -26,27 +24,10 @@ fn route(id: &str, object: &str) -> RouteSpec {
 
 #[tokio::test]
 async fn echoes_of_our_writes_are_told_from_changes_of_others_after_a_restart() {
-    let read = |name: &str| {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name);
-        std::fs::read_to_string(path).unwrap()
-    };
-    let server = Server::start(Options::default()).await.expect("a server");
-    server.execute("postgres", &read("city.sql")).await.unwrap();
-    server.execute("postgres", "insert into city.agency values ('FDNY', 'Fire'), ('DOT', 'Roads')").await.unwrap();
-    let objects: ObjectsSpec = serde_saphyr::from_str(&read("city-org.yaml")).unwrap();
-    let config = OrgConfig { objects, ..OrgConfig::default() };
-    let app = config.apps[0].clone();
-    let org = OrgSim::start(config).await.unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("penstock.yaml"), read("city.yaml").replace("127.0.0.1:9400", "off")).unwrap();
-    let env = [
-        ("SF_URL", org.url()),
-        ("SF_CLIENT_ID", app.client_id.clone()),
-        ("SF_CLIENT_SECRET", app.client_secret.clone()),
-        ("DATABASE_URL", server.url("postgres")),
-    ];
-    let output = penstock(folder.path(), &["run", "--until-settled", "--json"], &env).await;
-    assert_eq!(output.status.code(), Some(0), "{:#}", answer(&output));
+    let rows = "insert into city.agency values ('FDNY', 'Fire'), ('DOT', 'Roads')";
+    let world = World::new(Made { rows, ..CITY }, |text| text).await;
+    world.settle().await;
+    let World { org, folder, app, .. } = world;
     let ours = org.history();
     assert_eq!(ours.len(), 2, "{ours:?}");
 
@@ -69,7 +50,7 @@ async fn echoes_of_our_writes_are_told_from_changes_of_others_after_a_restart() 
         assert!(matches!(whose(change, None), Whose::Ours(_)), "{change:?}");
     }
 
-    change_as_another_client(&org.url(), (&app.client_id, &app.client_secret), &ours[0].id).await;
+    change_as_another_client(&org.url(), (&app.0, &app.1), &ours[0].id).await;
     let theirs = org.history().pop().unwrap();
     assert_eq!((theirs.id.as_str(), theirs.client.as_deref()), (ours[0].id.as_str(), Some("nightly-import")));
     assert_eq!(whose(&theirs, Some(false)), Whose::Theirs);

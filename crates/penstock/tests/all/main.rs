@@ -10,6 +10,8 @@ mod org;
 mod package;
 mod plan;
 mod plan_and_run;
+mod transactions;
+mod world;
 
 use serde_json::Value;
 use std::path::Path;

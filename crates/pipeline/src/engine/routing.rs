@@ -91,15 +91,17 @@ impl Group {
         let copying = self.is_copied(index);
         let by_job = choice.api == Api::Bulk;
         let run = &self.routes[index];
+        let waiting = if lane == Lane::Bulk { self.window.counts(index as u16, lane).waiting } else { 0 };
+        let makes_job = waiting > 0 && ready + waiting >= self.shared.spec.router.bulk_from;
         let wait = match () {
-            () if by_job && ready < run.rows_wanted(Api::Bulk) && (copying || self.is_behind()) => {
+            () if by_job && ready < run.rows_wanted(Api::Bulk) && (copying || waiting > 0 || self.is_behind()) => {
                 self.shared.spec.router.bulk_wait
             }
             // The first rows of a copy are the beginning of a job; where an expression tells the lane, too, if live changes in
             // between can bear it.
             () if !by_job && copying && self.bears_bulk_wait(index, lane) => self.shared.spec.router.bulk_wait,
-            // So are those of a backlog of bulk rows.
-            () if !by_job && lane == Lane::Bulk && run.route.may_go_by_job() && self.is_behind() => {
+            // So are those of a backlog of bulk rows, also of one that waits for its parents.
+            () if !by_job && lane == Lane::Bulk && run.route.may_go_by_job() && (makes_job || self.is_behind()) => {
                 self.shared.spec.router.bulk_wait
             }
             () if !by_job && run.in_flight[lane as usize] > 0 && ready < choice.rows => run.route.spec.batch.linger,

@@ -76,6 +76,11 @@ fn a_near_deadline_takes_the_way_that_meets_it() {
     ways[0].pace = Pace::assumed(0.0, 5.0);
     assert_eq!(api(&ask(&ways, &table, Lane::Standard, 5_000, 10)), Api::Collections);
     assert_eq!(api(&ask(&ways, &table, Lane::Standard, 5_000, 60)), Api::Bulk);
+    assert_eq!(
+        api(&ask(&ways, &table, Lane::Standard, 5_000, 45)),
+        Api::Collections,
+        "a job may end later than expected"
+    );
 }
 
 #[test]
