@@ -4,7 +4,7 @@ use crate::bulk::{self, Bulk};
 use crate::config::{ConfigError, DatetimePrecision, SalesforceConfig};
 use crate::describe::{Descriptions, is_api_name};
 use crate::faults::{self, fault};
-use crate::pubsub::{self, Channel, Topics};
+use crate::pubsub::{self, Channel, Streams, Topics};
 use crate::read::{self, IdCache, Target};
 use crate::transport::{Call, Transport};
 use crate::{cost, graph, readings, transport, write};
@@ -40,6 +40,7 @@ pub struct SalesforceSink {
     pub(crate) bulk: Bulk,
     pub(crate) channel: Channel,
     pub(crate) topics: Topics,
+    pub(crate) streams: Streams,
     /// Our name in the org.
     pub(crate) client_name: String,
     ids: IdCache,
@@ -64,6 +65,7 @@ impl SalesforceSink {
         Ok(Self {
             channel: Channel::new(http2, pubsub, config.request_timeout),
             topics: Topics::default(),
+            streams: Streams::default(),
             client_name: config.client_name.clone(),
             transport: Transport::new(config, valid, clock)?,
             descriptions: Descriptions::default(),

@@ -1,4 +1,4 @@
-//! Unary gRPC over the HTTP client: a message in a frame, an answer in a frame, a status in the trailers.
+//! gRPC over the HTTP client: messages and answers in frames, a status in the trailers.
 //!
 //! Source: gRPC over HTTP2 (grpc/grpc, `PROTOCOL-HTTP2.md`); error codes: Pub/Sub API guide, "Handling Errors".
 
@@ -6,16 +6,20 @@ use crate::errors::whole::Effect;
 use crate::faults::{self, fault};
 use crate::session::{Identity, Session};
 use crate::transport::{Transport, cause};
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use contract::SinkError;
+use futures::FutureExt;
 use http::HeaderMap;
 use http_body_util::BodyExt;
 use model::ErrorClass;
 use prost::Message;
+use std::pin::Pin;
 use std::time::Duration;
 
 /// Bytes of an answer; a schema has some kilobytes, a result some tens of bytes.
 const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bytes before a message: whether it is compressed, and its length.
+const HEAD: usize = 5;
 /// Where Salesforce serves all orgs.
 const GLOBAL: &str = "https://api.pubsub.salesforce.com:7443";
 const PREFIX: &str = "sfdc.platform.eventbus.grpc.";
@@ -25,7 +29,7 @@ pub(crate) struct Channel {
     client: reqwest::Client,
     /// Scheme, host and port; none: by the org's own address.
     endpoint: Option<String>,
-    timeout: Duration,
+    pub(super) timeout: Duration,
 }
 
 impl Channel {
@@ -65,58 +69,148 @@ impl Channel {
         effect: Effect,
     ) -> Result<A, SinkError> {
         let place = format!("Pub/Sub {method}");
-        let identity = identity(session, &place)?;
+        let request = self.request(session, method, &place)?.timeout(self.timeout).body(framed(message));
+        let unanswered = |error| unanswered(error, effect, &place);
+        let response = request.send().await.map_err(unanswered)?;
+        let mut answers = Answers::of(response, effect, &place)?;
+        let answer = answers.next(effect, &place).await?;
+        answers.end(effect, &place).await?;
+        answer.ok_or_else(|| fault(faults::MALFORMED, effect.unanswered(), &place, "the answer is no message"))
+    }
+
+    /// A call without its body.
+    ///
+    /// # Errors
+    /// As `identity`.
+    pub fn request(&self, session: &Session, method: &str, place: &str) -> Result<reqwest::RequestBuilder, SinkError> {
+        let identity = identity(session, place)?;
         let base = match &self.endpoint {
             Some(endpoint) => endpoint,
             // A simulated org serves it where it serves everything else.
             None if crate::config::is_loopback(&session.instance) => &session.instance,
             None => GLOBAL,
         };
-        let request = self
-            .client
-            .post(format!("{base}/eventbus.v1.PubSub/{method}"))
-            .timeout(self.timeout)
+        let request = self.client.post(format!("{base}/eventbus.v1.PubSub/{method}"));
+        Ok(request
             .header("content-type", "application/grpc")
             .header("te", "trailers")
             .header("accesstoken", session.token.expose())
             .header("instanceurl", &session.instance)
-            .header("tenantid", &identity.org)
-            .body(framed(message));
-        let unanswered = |error: reqwest::Error| {
-            let (code, class) = match () {
-                () if error.is_connect() => (faults::UNREACHABLE, ErrorClass::Transient),
-                () if error.is_timeout() => (faults::TIMED_OUT, effect.unanswered()),
-                () => (faults::CUT, effect.unanswered()),
-            };
-            fault(code, class, &place, cause(error))
-        };
-        let response = request.send().await.map_err(unanswered)?;
+            .header("tenantid", &identity.org))
+    }
+}
+
+/// What a lost answer means.
+pub(crate) fn unanswered(error: reqwest::Error, effect: Effect, place: &str) -> SinkError {
+    let (code, class) = match () {
+        () if error.is_connect() => (faults::UNREACHABLE, ErrorClass::Transient),
+        () if error.is_timeout() => (faults::TIMED_OUT, effect.unanswered()),
+        () => (faults::CUT, effect.unanswered()),
+    };
+    fault(code, class, place, cause(error))
+}
+
+/// The messages of an answer, one after the other.
+pub(crate) struct Answers {
+    headers: HeaderMap,
+    body: Pin<Box<reqwest::Body>>,
+    /// Received and not yet handed out.
+    data: BytesMut,
+    trailers: Option<HeaderMap>,
+}
+
+impl Answers {
+    /// # Errors
+    /// When it was no gRPC server that answered.
+    pub fn of(response: reqwest::Response, effect: Effect, place: &str) -> Result<Self, SinkError> {
         let status = response.status();
         if !status.is_success() {
-            // No gRPC server answered: a proxy or load balancer did, which may have handed the request on.
+            // A proxy or load balancer, which may have handed the request on.
             let class = if status.is_client_error() { ErrorClass::Transient } else { effect.unanswered() };
-            return Err(fault(faults::UNAVAILABLE, class, &place, format!("HTTP {}", status.as_u16())));
+            return Err(fault(faults::UNAVAILABLE, class, place, format!("HTTP {}", status.as_u16())));
         }
         let headers = response.headers().clone();
-        let mut body = std::pin::pin!(reqwest::Body::from(response));
-        let (mut data, mut trailers) = (BytesMut::new(), HeaderMap::new());
-        while let Some(frame) = body.frame().await {
-            match frame.map_err(unanswered)?.into_data() {
-                Ok(piece) if data.len() + piece.len() > ANSWER_BYTES_MAX => {
-                    return Err(fault(faults::TOO_LARGE, effect.unanswered(), &place, "the answer is too long"));
-                }
-                Ok(piece) => data.extend_from_slice(&piece),
-                Err(frame) => trailers = frame.into_trailers().unwrap_or_default(),
+        Ok(Self { headers, body: Box::pin(response.into()), data: BytesMut::new(), trailers: None })
+    }
+
+    /// The next message; none when the answer has ended well. Not cancel-safe.
+    ///
+    /// # Errors
+    /// The status that it ended with, or what kept it from being read.
+    pub async fn next<A: Message + Default>(&mut self, effect: Effect, place: &str) -> Result<Option<A>, SinkError> {
+        loop {
+            if let Some(message) = self.take(effect, place)? {
+                return Ok(Some(message));
+            }
+            if !self.receive(effect, place).await? {
+                self.status(effect, place)?;
+                return match self.data.is_empty() {
+                    true => Ok(None),
+                    false => Err(malformed(effect, place)),
+                };
             }
         }
-        // An answer without a message has its status among the headers.
-        let told = if trailers.contains_key("grpc-status") { &trailers } else { &headers };
-        match header(told, "grpc-status").and_then(|code| code.parse::<u32>().ok()) {
-            Some(0) => {}
-            Some(code) => return Err(refusal(code, told, effect, &place)),
-            None => return Err(fault(faults::CUT, effect.unanswered(), &place, "the answer has no status")),
+    }
+
+    /// Waits for the end behind the last message.
+    ///
+    /// # Errors
+    /// As `next`; also when there is another message.
+    async fn end(&mut self, effect: Effect, place: &str) -> Result<(), SinkError> {
+        while self.receive(effect, place).await? {}
+        self.status(effect, place)?;
+        if self.data.is_empty() { Ok(()) } else { Err(malformed(effect, place)) }
+    }
+
+    /// True when nothing has come that nobody asked for, the end included. Does not wait.
+    pub fn is_quiet(&mut self) -> bool {
+        self.data.is_empty() && self.body.frame().now_or_never().is_none()
+    }
+
+    /// Takes in a piece; false: there is no more.
+    async fn receive(&mut self, effect: Effect, place: &str) -> Result<bool, SinkError> {
+        let Some(frame) = self.body.frame().await else { return Ok(false) };
+        match frame.map_err(|error| unanswered(error, effect, place))?.into_data() {
+            Ok(piece) if self.data.len() + piece.len() > ANSWER_BYTES_MAX => {
+                return Err(fault(faults::TOO_LARGE, effect.unanswered(), place, "the answer is too long"));
+            }
+            Ok(piece) => self.data.extend_from_slice(&piece),
+            Err(frame) => self.trailers = frame.into_trailers().ok(),
         }
-        unframed(&data).ok_or_else(|| fault(faults::MALFORMED, effect.unanswered(), &place, "the answer is no message"))
+        Ok(true)
+    }
+
+    /// What the server says of the whole. An answer without a message says it among the headers.
+    fn status(&self, effect: Effect, place: &str) -> Result<(), SinkError> {
+        let trailers = self.trailers.as_ref().filter(|trailers| trailers.contains_key("grpc-status"));
+        let told = trailers.unwrap_or(&self.headers);
+        match header(told, "grpc-status").and_then(|code| code.parse::<u32>().ok()) {
+            Some(0) => Ok(()),
+            Some(code) => Err(refusal(code, told, effect, place)),
+            None => Err(fault(faults::CUT, effect.unanswered(), place, "the answer has no status")),
+        }
+    }
+
+    /// A message that is there as a whole; not compressed, since nothing asked for that.
+    fn take<A: Message + Default>(&mut self, effect: Effect, place: &str) -> Result<Option<A>, SinkError> {
+        let Some(length) = message_length(&self.data).map_err(|()| malformed(effect, place))? else { return Ok(None) };
+        self.data.advance(HEAD);
+        let message = self.data.split_to(length).freeze();
+        A::decode(message).map(Some).map_err(|_| malformed(effect, place))
+    }
+}
+
+fn malformed(effect: Effect, place: &str) -> SinkError {
+    fault(faults::MALFORMED, effect.unanswered(), place, "the answer is no message")
+}
+
+/// The length of the first message, when it is there as a whole; an error where none can begin.
+fn message_length(data: &[u8]) -> Result<Option<usize>, ()> {
+    let Some((head, rest)) = data.split_first_chunk::<HEAD>() else { return Ok(None) };
+    let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
+    match head[0] {
+        0 if length <= ANSWER_BYTES_MAX => Ok((rest.len() >= length).then_some(length)),
+        _ => Err(()),
     }
 }
 
@@ -129,19 +223,13 @@ pub(crate) fn identity<'s>(session: &'s Session, place: &str) -> Result<&'s Iden
     session.identity.as_ref().ok_or_else(untold)
 }
 
-fn framed(message: &impl Message) -> Vec<u8> {
-    let mut out = Vec::with_capacity(message.encoded_len() + 5);
+/// A message in its frame.
+pub(crate) fn framed(message: &impl Message) -> Bytes {
+    let mut out = BytesMut::with_capacity(message.encoded_len() + HEAD);
     out.put_u8(0);
     out.put_u32(message.encoded_len() as u32);
     out.extend_from_slice(&message.encode_to_vec());
-    out
-}
-
-/// Reads the one message of an answer, which is not compressed since nothing asked for that.
-fn unframed<A: Message + Default>(data: &[u8]) -> Option<A> {
-    let (head, message) = data.split_at_checked(5)?;
-    let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
-    (head[0] == 0 && message.len() == length).then(|| A::decode(Bytes::copy_from_slice(message)).ok()).flatten()
+    out.freeze()
 }
 
 fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
@@ -207,16 +295,42 @@ mod tests {
         assert_eq!(class(3, ""), ("PS4102", ErrorClass::Permanent));
     }
 
+    fn read<A: Message + Default>(pieces: Vec<Bytes>) -> Vec<Result<A, &'static str>> {
+        let body = reqwest::Body::wrap_stream(futures::stream::iter(pieces.into_iter().map(Ok::<_, std::io::Error>)));
+        let headers = HeaderMap::from_iter([(http::HeaderName::from_static("grpc-status"), "0".parse().unwrap())]);
+        let mut answers = Answers { headers, body: Box::pin(body), data: BytesMut::new(), trailers: None };
+        let all = async {
+            let mut read = Vec::new();
+            loop {
+                match answers.next(Effect::Write, "x").await {
+                    Ok(Some(message)) => read.push(Ok(message)),
+                    Ok(None) => return read,
+                    Err(error) => {
+                        read.push(Err(error.code.0));
+                        return read;
+                    }
+                }
+            }
+        };
+        all.now_or_never().expect("all pieces are there")
+    }
+
     proptest! {
         #[test]
-        fn any_frame_is_a_message_or_refused(data: Vec<u8>) {
-            let _ = unframed::<PublishResponse>(&data);
+        fn any_bytes_are_messages_or_refused(pieces: Vec<Vec<u8>>) {
+            let _ = read::<PublishResponse>(pieces.into_iter().map(Bytes::from).collect());
         }
 
         #[test]
-        fn a_frame_is_read_as_it_was_written(topic_name in ".{0,40}") {
-            let message = TopicRequest { topic_name };
-            prop_assert_eq!(unframed::<TopicRequest>(&framed(&message)), Some(message));
+        fn messages_are_read_as_they_were_written_however_they_are_cut(names in prop::collection::vec(".{0,40}", 0..5), cut in 1..60_usize) {
+            let messages: Vec<_> = names.into_iter().map(|topic_name| TopicRequest { topic_name }).collect();
+            let bytes: Vec<u8> = messages.iter().flat_map(framed).collect();
+            let pieces = bytes.chunks(cut).map(Bytes::copy_from_slice).collect();
+            prop_assert_eq!(read::<TopicRequest>(pieces), messages.into_iter().map(Ok).collect::<Vec<_>>());
+            if bytes.len() > 1 {
+                let short = read::<TopicRequest>(vec![Bytes::copy_from_slice(&bytes[..bytes.len() - 1])]);
+                prop_assert_eq!(short.last(), Some(&Err(faults::MALFORMED)));
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Platform events by the Pub/Sub API: one unary `Publish` for a batch, each event with its own result.
+//! Platform events by the Pub/Sub API: a request for a batch on a `PublishStream`, each event with its own result.
 //!
 //! ```text
-//! rows ─▶ avro (the topic's schema) ─▶ publish ─▶ grpc over HTTP/2 ─▶ results, in the order of the events
+//! rows ─▶ avro (the topic's schema) ─▶ publish ─▶ a stream over HTTP/2 ─▶ results, in the order of the events
 //! ```
 //!
 //! An event's id (`EventUuid` for its consumers) is made of the route and the row's position: an event that is published
@@ -12,10 +12,12 @@
 mod avro;
 mod grpc;
 mod publish;
+mod stream;
 mod wire;
 
 pub(crate) use grpc::Channel;
 pub(crate) use publish::Topics;
+pub(crate) use stream::Streams;
 
 /// Events of a request; Salesforce advises no more.
 pub(crate) const EVENTS_MAX: usize = 200;

@@ -2,9 +2,7 @@
 
 use super::avro::{Schema, Unfit};
 use super::grpc::identity;
-use super::wire::{
-    ProducerEvent, PublishRequest, PublishResponse, PublishResult, SchemaInfo, SchemaRequest, TopicInfo, TopicRequest,
-};
+use super::wire::{ProducerEvent, PublishRequest, PublishResult, SchemaInfo, SchemaRequest, TopicInfo, TopicRequest};
 use super::{EVENTS_MAX, REQUEST_BYTES_MAX};
 use crate::errors::whole::Effect;
 use crate::faults::{self, fault};
@@ -62,8 +60,7 @@ impl SalesforceSink {
             let (places, events): (Vec<usize>, Vec<ProducerEvent>) = run.into_iter().unzip();
             let count = events.len();
             let request = PublishRequest { topic_name: topic(&batch.object), events };
-            let answer: Result<PublishResponse, SinkError> =
-                self.channel.call(&self.transport, "Publish", &request, Effect::Write).await;
+            let answer = self.channel.publish(&self.streams, &self.transport, request).await;
             let answer = answer.and_then(|answer| match answer.results.len() == count {
                 true => Ok(answer.results),
                 false => {

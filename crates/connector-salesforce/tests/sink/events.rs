@@ -168,12 +168,44 @@ async fn a_lost_answer_is_unknown_and_cannot_be_read_back() {
 }
 
 #[tokio::test]
+async fn a_stream_that_the_org_closes_for_idleness_is_replaced_and_nothing_is_published_twice() {
+    // So short that the end of a stream meets the next request at every moment of its life.
+    let (org, sink) = start(|config| config.events.publish_idle_ms = 1).await;
+    for n in 0..300_u32 {
+        let done = sink.apply(&events(Api::PubSub, vec![cells(&format!("e{n}"))])).await.unwrap();
+        assert_eq!(applied_rows(&done.rows), 1, "{:?}", done.rows);
+        for _ in 0..n % 40 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let told: Vec<_> = published(&org).iter().map(|entry| decoded(entry)["What__c"].clone()).collect();
+    assert_eq!(told, (0..300).map(|n| Value::from(format!("e{n}"))).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn many_requests_at_once_get_their_own_answers() {
+    let (org, sink) = start(|_| {}).await;
+    let batches: Vec<_> = (0..40).map(|n| events(Api::PubSub, vec![cells(&format!("e{n}")); 1 + n % 5])).collect();
+    for _ in 0..3 {
+        let done = futures::future::join_all(batches.iter().map(|batch| sink.apply(batch))).await;
+        for (batch, done) in batches.iter().zip(done) {
+            assert_eq!(applied_rows(&done.unwrap().rows), batch.rows.len());
+        }
+    }
+    assert_eq!(published(&org).len(), 3 * batches.iter().map(|batch| batch.rows.len()).sum::<usize>());
+}
+
+#[tokio::test]
 async fn sessions_refusals_and_topics_over_grpc_have_their_class() {
     let (org, sink) = start(|_| {}).await;
     let batch = events(Api::PubSub, vec![cells("a")]);
     sink.apply(&batch).await.unwrap();
     assert_eq!(org.revoke_sessions(), 1);
     assert_eq!(applied_rows(&sink.apply(&batch).await.unwrap().rows), 1, "the session is renewed");
+    let matches = FaultMatch { api: Some(Wire::Pubsub), operation: Some(Operation::Create), ..FaultMatch::default() };
+    let ended = Effect::Grpc { code: "service.auth.error".into(), status: None, message: String::new() };
+    org.fault(FaultRule::new(matches, ended).times(1));
+    assert_eq!(applied_rows(&sink.apply(&batch).await.unwrap().rows), 1, "also in the middle of a stream");
     for (code, class) in [
         ("service.unavailable", ErrorClass::Transient),
         ("service.protection.triggered", ErrorClass::Transient),
