@@ -65,11 +65,12 @@ async fn a_first_copy_costs_what_its_plan_said() {
 /// Holds what a run did against the plan that it began with.
 async fn assert_planned(world: &World) -> Value {
     let compared = world.done(&["plan", "--actual", "--json"]).await;
-    for route in compared["result"]["routes"].as_array().unwrap() {
+    for route in compared["result"]["routes"].as_array().expect("a comparison") {
         let (planned, actual) = (&route["planned"], &route["actual"]);
         assert_eq!(planned["records"], actual["records"], "{compared:#}");
         for part in ["calls", "batches", "bulk_batches"] {
-            let (planned, actual) = (planned[part].as_f64().unwrap(), actual[part].as_f64().unwrap());
+            let (planned, actual) =
+                (planned[part].as_f64().expect("a comparison"), actual[part].as_f64().expect("a comparison"));
             assert!((actual - planned).abs() <= (planned * TOLERANCE).max(1.0), "{part} of {route:#}");
         }
     }
