@@ -352,9 +352,14 @@ impl Group {
             // Also when the target as a whole failed: so the next probe carries other rows, and one that breaks the target
             // is told from an outage.
             let wait = self.jitter.backoff(policy, streak);
-            let from = self.org.gate.open_until(Api::Collections, now);
+            let from = self.open_from(index, now);
             self.give_back(row, Some(from + wait));
         }
+    }
+
+    /// From when rows of the route that go alone find their way open.
+    fn open_from(&self, index: usize, now: Duration) -> Duration {
+        self.org.gate.open_until(self.routes[index].route.single_api(), now)
     }
 
     /// It was sent without an answer, and is not there. Once, that was the way's fault; a row to which it happens again while
@@ -370,7 +375,7 @@ impl Group {
         let history = self.histories.of(row.id);
         if history.streak == 0 {
             (history.streak, history.successes) = (1, successes);
-            let from = self.org.gate.open_until(Api::Collections, now);
+            let from = self.open_from(index, now);
             self.give_back(row, Some(from));
             return;
         }

@@ -5,7 +5,7 @@ use super::group::{Event, Group};
 use super::status::LaneStatus;
 use crate::settle::{BATCHES, Checkpoint, SETTLEMENTS, Settler, internal};
 use contract::{CrashPoint, CrashPoints, StateOp, StateStore};
-use model::{Api, Lane, Offset, Retry};
+use model::{Lane, Offset, Retry};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -187,7 +187,6 @@ impl Group {
         self.persist.unpublished = false;
         let end = self.shared.carrier.log.bounds(&self.stream).map(|bounds| bounds.durable).unwrap_or_default();
         let permit_wait = if self.lane_wait.iter().any(|until| *until > now) { self.wait_reason.clone() } else { None };
-        let gate_closed = self.org.gate.reason(Api::Collections, now);
         let lowest: Vec<Offset> = (0..self.routes.len()).map(|index| self.lowest(index)).collect();
         self.ages.forget(lowest.iter().min().copied().unwrap_or_default());
         let units: Vec<u16> = (0..self.routes.len()).map(|index| self.unit_place(index)).collect();
@@ -195,8 +194,8 @@ impl Group {
             let suspects = self.suspects.of_route(index as u16);
             let grace = run.suspect_grace(self.shared.spec.recovery_grace);
             let suspected = (suspects > 0).then(|| suspected(suspects, self.suspects.in_jobs(), grace));
-            let gate_closed = gate_closed.clone().filter(|_| run.halted.is_none());
-            let paused = gate_closed
+            let gate_closed = || run.route.closed(now).filter(|_| run.halted.is_none());
+            let paused = gate_closed()
                 .or_else(|| run.paused(now))
                 .or_else(|| permit_wait.clone())
                 .or_else(|| run.paced(now))

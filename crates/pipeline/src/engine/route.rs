@@ -227,6 +227,15 @@ impl Route {
         }
     }
 
+    /// Why the way of the route's rows is closed, when it is: the one that it says, else that of rows of any kind.
+    pub fn closed(&self, now: Duration) -> Option<String> {
+        let (api, gate) = (self.pinned_api(), &self.org.gate);
+        let reason = gate.reason(api, now)?;
+        let other_way =
+            api == Api::Event && self.limits(Api::PubSub).is_some() && gate.reason(Api::PubSub, now).is_none();
+        (!other_way).then_some(reason)
+    }
+
     /// True when the router may choose a job for the route's rows.
     pub fn may_go_by_job(&self) -> bool {
         let may = match self.spec.api {

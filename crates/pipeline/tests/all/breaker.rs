@@ -46,6 +46,32 @@ async fn outage_opens_the_breaker_and_nothing_is_lost_or_buried() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn breaker_of_one_api_pauses_only_routes_that_go_by_it() {
+    let mut by_graph = route("others", "child", "Other__c");
+    by_graph.api = pipeline::router::ApiSetting::Only(model::Api::Graph);
+    let mut world = World::new(vec![item(), by_graph]).await;
+    *world.target.graph_limits.lock() =
+        Some(contract::SinkLimits { rows_max: 10, bytes_max: 1 << 20, in_flight_max: 4 });
+    world.breaker = BreakerConfig { calls_min: 6, wait_min: Duration::from_secs(30), ..BreakerConfig::default() };
+    let well_at = tokio::time::Instant::now() + Duration::from_secs(600);
+    world.target.script(move |batch| {
+        let fails = batch.api == model::Api::Graph && tokio::time::Instant::now() < well_at;
+        fails.then_some(Fault::Fail(Transient, None))
+    });
+    let changes: Vec<_> = (0..60).flat_map(|id| [write(id, 1), write(id, 1).of("child")]).collect();
+    let end = world.append(&changes).await;
+    let mut run = world.start();
+    run.until(|status| {
+        let paused = |index: usize| status.routes[index].paused.as_deref();
+        paused(1).is_some_and(|reason| reason.starts_with("PS5520") && reason.contains("graph")) && paused(0).is_none()
+    })
+    .await;
+    run.settled_within(end, Duration::from_secs(900)).await;
+    run.stop().await;
+    assert_eq!(world.dead_letters(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn refused_credentials_hold_all_routes_of_the_org_and_all_go_on_by_themselves() {
     let world = World::new(three()).await;
     let end = world.append(&of_all(1, 1)).await;

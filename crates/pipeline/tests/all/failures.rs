@@ -304,9 +304,9 @@ async fn calls_of_a_process_that_died_count_as_spent() {
     config.allocations[0].assumed_max = 10_000;
     world.governor = Some(config);
     world.target.limits.lock().rows_max = 1;
-    let mut sent = 0;
+    let (mut sent, mut end) = (0, model::Offset(0));
     for round in 0..5 {
-        let end = world.append(&(0..30).map(|id| write(id, round)).collect::<Vec<_>>()).await;
+        end = world.append(&(0..30).map(|id| write(id, round)).collect::<Vec<_>>()).await;
         let mut run = world.start();
         run.settled(end).await;
         sent = world.target.batches.lock().len() as u64;
@@ -315,8 +315,8 @@ async fn calls_of_a_process_that_died_count_as_spent() {
         let _ = run.task.await;
     }
     assert_eq!(sent, 150);
-    let run = world.start();
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    let mut run = world.start();
+    run.settled(end).await;
     let spent = run.handle.quota(&"org".into()).unwrap().allocations[0].spent;
     run.stop().await;
     assert!((sent..=sent + 6 * 6).contains(&spent), "{spent} calls are counted, {sent} were made");

@@ -1,4 +1,5 @@
-//! Streams, routes and runs for the tests.
+//! Streams, routes and runs for the tests. Their clock is virtual (`start_paused`): a sleep moves it, and everything that is due in
+//! between happens first; nothing waits for real time.
 
 use super::memory::{Disk, Life, MemoryLog, MemoryState};
 use super::target::{Target, TargetSink};
