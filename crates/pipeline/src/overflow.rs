@@ -80,11 +80,12 @@ pub enum Level {
 }
 
 impl Level {
-    /// The level at a size; it does not flutter at the alarm's edge.
+    /// The level at a size; it does not flutter at an edge: a source that waits lets the size swing about its limit.
     pub(crate) fn of(bytes: u64, bytes_max: u64, before: Self) -> Self {
         let percent = u128::from(bytes) * 100 / u128::from(bytes_max.max(1));
         let near = if before == Self::Fine { ALARM_PERCENT } else { DRAIN_PERCENT };
-        if percent >= 100 {
+        let full = if before == Self::Full { ALARM_PERCENT } else { 100 };
+        if percent >= u128::from(full) {
             Self::Full
         } else if percent >= u128::from(near) {
             Self::Near
@@ -182,7 +183,8 @@ struct WaitMark {
 impl WaitMark {
     fn new(waiting: &Waiting, of: &StreamPartition) -> Self {
         waiting.lock().insert(of.clone());
-        tracing::warn!(%of, code = SOURCE_WAITS, "the stream is full: its source waits, the database keeps its WAL");
+        // The operator is told by those who look at the stream and at the WAL: an appender waits many times a minute.
+        tracing::debug!(%of, code = SOURCE_WAITS, "the stream is full: its source waits, the database keeps its WAL");
         metrics::gauge!("penstock_stream_source_waits", "stream" => of.to_string()).set(1.0);
         Self { waiting: waiting.clone(), of: of.clone() }
     }
@@ -191,7 +193,7 @@ impl WaitMark {
 impl Drop for WaitMark {
     fn drop(&mut self) {
         self.waiting.lock().remove(&self.of);
-        tracing::warn!(of = %self.of, code = SOURCE_WAITS, "the source waits no longer");
+        tracing::debug!(of = %self.of, code = SOURCE_WAITS, "the source waits no longer");
         metrics::gauge!("penstock_stream_source_waits", "stream" => self.of.to_string()).set(0.0);
     }
 }
@@ -275,7 +277,7 @@ mod tests {
     #[test]
     fn alarm_does_not_flutter() {
         let mut level = Level::Fine;
-        let levels: Vec<Level> = [79, 80, 76, 75, 74, 79, 100, 99, 74]
+        let levels: Vec<Level> = [79, 80, 76, 75, 74, 79, 100, 99, 80, 79, 100, 74]
             .into_iter()
             .map(|bytes| {
                 level = Level::of(bytes, 100, level);
@@ -283,7 +285,7 @@ mod tests {
             })
             .collect();
         use Level::{Fine, Full, Near};
-        assert_eq!(levels, [Fine, Near, Near, Near, Fine, Fine, Full, Near, Fine]);
+        assert_eq!(levels, [Fine, Near, Near, Near, Fine, Fine, Full, Full, Full, Near, Full, Fine]);
     }
 
     proptest! {

@@ -121,7 +121,13 @@ impl Looks {
         let early = self.looks <= 3 && self.done < self.rows as u64 / 2;
         // Close to it, what is in work may end at any moment.
         let late = self.done >= self.rows as u64 / 10 * 9;
-        let rest = rest.mul_f64(if early { 0.7 } else if late { 0.5 } else { 0.9 });
+        let rest = rest.mul_f64(if early {
+            0.7
+        } else if late {
+            0.5
+        } else {
+            0.9
+        });
         Some(if self.done < self.rows as u64 / 4 { rest.min(age * 3) } else { rest })
     }
 }

@@ -95,15 +95,9 @@ impl Stage {
     }
 
     fn write_pipeline(&self, edits: &[(String, String)]) -> anyhow::Result<()> {
-        let mut text = include_str!("pipeline.yaml")
+        let text = edited_pipeline(edits)?
             .replace("@DATA@", &self.data().path().display().to_string())
             .replace("@LISTEN@", "127.0.0.1:0");
-        for (from, to) in edits {
-            if !text.contains(from) {
-                bail!("the pipeline's configuration has no {from:?} to replace");
-            }
-            text = text.replace(from, to);
-        }
         std::fs::write(self.pipeline_file(), text)?;
         Ok(())
     }
@@ -402,6 +396,21 @@ pub fn is_settled(status: &Value, wal_end: u64) -> bool {
 
 fn all(status: &Value, list: &str, holds: impl Fn(&Value) -> bool) -> bool {
     status[list].as_array().is_some_and(|items| !items.is_empty() && items.iter().all(holds))
+}
+
+/// The demo's configuration with parts of it replaced; its folder and address stand for themselves.
+///
+/// # Errors
+/// When there is nothing to replace.
+pub fn edited_pipeline(edits: &[(String, String)]) -> anyhow::Result<String> {
+    let mut text = include_str!("pipeline.yaml").to_owned();
+    for (from, to) in edits {
+        if !text.contains(from) {
+            bail!("the pipeline's configuration has no {from:?} to replace");
+        }
+        text = text.replace(from, to);
+    }
+    Ok(text)
 }
 
 #[cfg(test)]

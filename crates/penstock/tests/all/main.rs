@@ -6,6 +6,7 @@ mod commands;
 mod echoes;
 mod event_route;
 mod examples;
+mod losses;
 mod org;
 mod package;
 mod plan;

@@ -34,12 +34,22 @@ pub struct World {
 impl World {
     /// Starts the servers; `change` may edit the configuration, whose HTTP address is off.
     pub async fn new(made: Made<'_>, change: impl FnOnce(String) -> String) -> Self {
+        Self::with_org(made, change, |_| {}).await
+    }
+
+    /// The same with other settings of the org.
+    pub async fn with_org(
+        made: Made<'_>,
+        change: impl FnOnce(String) -> String,
+        settings: impl FnOnce(&mut OrgConfig),
+    ) -> Self {
         let read = |name| std::fs::read_to_string(example(name)).expect("a file of examples/");
         let server = Server::start(Options::default()).await.expect("a server");
         server.execute("postgres", &read(made.tables)).await.expect("the example's tables");
         server.execute("postgres", made.rows).await.expect("the example's rows");
         let objects: ObjectsSpec = serde_saphyr::from_str(&read(made.objects)).expect("the example's objects");
-        let config = OrgConfig { objects, ..OrgConfig::default() };
+        let mut config = OrgConfig { objects, ..OrgConfig::default() };
+        settings(&mut config);
         let app = (config.apps[0].client_id.clone(), config.apps[0].client_secret.clone());
         let org = OrgSim::start(config).await.expect("an org");
         let folder = tempfile::tempdir().expect("a folder");

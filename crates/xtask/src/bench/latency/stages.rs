@@ -97,18 +97,22 @@ async fn measure_live(stage: &Stage, seconds: u64) -> anyhow::Result<Live> {
 /// # Errors
 /// As `bench latency`.
 pub async fn copy_stage(worker: &Path, seconds: u64) -> anyhow::Result<Copy> {
+    let stage = Stage::start(options(worker, copy_edits())).await?;
+    stage.org.add_objects(&org_sim::parse_objects(include_str!("archive-object.yaml"), "archive-object.yaml")?)?;
+    let measured = measure_copy(&stage, seconds).await;
+    end(stage, measured).await
+}
+
+/// What the stage with the copy has beside the demo's configuration.
+fn copy_edits() -> Vec<(String, String)> {
     let edits = [
         ("shop.orders, shop.visits]", "shop.orders, shop.visits, shop.archive]"),
-        ("shop.orders: [id]}", "shop.orders: [id], shop.archive: [id]}"),
+        ("shop.visits: [id]}", "shop.visits: [id], shop.archive: [id]}"),
         // The configuration's default, not the demo's small chunks.
         ("    snapshot: {chunk_rows: 500}\n", ""),
         ("routes:\n", include_str!("archive-route.yaml")),
     ];
-    let edits = edits.iter().map(|(from, to)| ((*from).to_owned(), (*to).to_owned())).collect();
-    let stage = Stage::start(options(worker, edits)).await?;
-    stage.org.add_objects(&org_sim::parse_objects(include_str!("archive-object.yaml"), "archive-object.yaml")?)?;
-    let measured = measure_copy(&stage, seconds).await;
-    end(stage, measured).await
+    edits.iter().map(|(from, to)| ((*from).to_owned(), (*to).to_owned())).collect()
 }
 
 async fn measure_copy(stage: &Stage, seconds: u64) -> anyhow::Result<Copy> {
@@ -262,4 +266,15 @@ fn copied_rows(status: &Value) -> Option<u64> {
         status["sources"].as_array()?.iter().flat_map(|source| source["tables"].as_array().into_iter().flatten());
     let archive = tables.into_iter().find(|table| table["table"] == "shop.archive")?;
     archive["rows_done"].as_u64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::copy_edits;
+
+    #[test]
+    fn the_stage_with_the_copy_fits_the_demos_configuration() {
+        let text = penstock::demo::stage::edited_pipeline(&copy_edits()).unwrap();
+        assert_eq!(text.matches("shop.archive").count(), 3, "{text}");
+    }
 }
