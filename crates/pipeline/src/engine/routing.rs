@@ -31,6 +31,19 @@ impl Group {
                 reason: String::new(),
             });
         }
+        let choice = self.weigh(index, lane, ready, oldest, now)?;
+        let open = match choice.api {
+            Api::Bulk => run.may_start_job(),
+            api => run.may_call(api, lane, bytes_max),
+        };
+        open.then_some(choice)
+    }
+
+    /// The router's choice for so many rows.
+    fn weigh(&self, index: usize, lane: Lane, rows: usize, oldest: Option<Offset>, now: Duration) -> Option<Choice> {
+        let run = &self.routes[index];
+        let spec = &run.route.spec;
+        let router = &self.shared.spec.router;
         let paces = self.org.paces.lock().clone();
         let ways: Vec<Way> = Api::ALL
             .into_iter()
@@ -44,7 +57,7 @@ impl Group {
                 Some(Way { api, rows_max, parallel: parallel.min(limits.in_flight_max), pace: paces.of(api), cost })
             })
             .collect();
-        let question = Question {
+        choose(&Question {
             setting: spec.api,
             rules: &router.rules,
             bulk_from: router.bulk_from,
@@ -52,17 +65,18 @@ impl Group {
             operation: spec.operation,
             events: run.route.is_event(),
             lane,
-            rows: ready,
+            rows,
             time_left: self.time_left(index, oldest),
             ways: &ways,
             left: left(self.org.permits.outlook(lane)),
-        };
-        let choice = choose(&question)?;
-        let open = match choice.api {
-            Api::Bulk => run.may_start_job(),
-            api => run.may_call(api, lane, bytes_max),
-        };
-        open.then_some(choice)
+        })
+    }
+
+    /// True when rows that are too few for a full job would go by one if they were enough for it.
+    fn would_make_a_job(&mut self, index: usize, lane: Lane, ready: usize, now: Duration) -> bool {
+        let rows = self.routes[index].rows_wanted(Api::Bulk);
+        let oldest = self.window.oldest_ready(index as u16, lane);
+        ready < rows && self.weigh(index, lane, rows, oldest, now).is_some_and(|choice| choice.api == Api::Bulk)
     }
 
     /// How long the record at `oldest` has until the route's deadline.
@@ -90,20 +104,19 @@ impl Group {
     pub(super) fn is_due(&mut self, index: usize, lane: Lane, choice: &Choice, ready: usize, now: Duration) -> bool {
         let copying = self.is_copied(index);
         let by_job = choice.api == Api::Bulk;
-        let run = &self.routes[index];
         let waiting = if lane == Lane::Bulk { self.window.counts(index as u16, lane).waiting } else { 0 };
         let makes_job = waiting > 0 && ready + waiting >= self.shared.spec.router.bulk_from;
+        // The first rows of a copy are the beginning of a job; where an expression tells the lane, too, if live changes in
+        // between can bear it. So are those of a backlog of bulk rows, also of one that waits for its parents.
+        let begins_job = copying && self.bears_bulk_wait(index, lane)
+            || lane == Lane::Bulk && self.routes[index].route.may_go_by_job() && (makes_job || self.is_behind());
+        let for_job = !by_job && begins_job && self.would_make_a_job(index, lane, ready, now);
+        let run = &self.routes[index];
         let wait = match () {
             () if by_job && ready < run.rows_wanted(Api::Bulk) && (copying || waiting > 0 || self.is_behind()) => {
                 self.shared.spec.router.bulk_wait
             }
-            // The first rows of a copy are the beginning of a job; where an expression tells the lane, too, if live changes in
-            // between can bear it.
-            () if !by_job && copying && self.bears_bulk_wait(index, lane) => self.shared.spec.router.bulk_wait,
-            // So are those of a backlog of bulk rows, also of one that waits for its parents.
-            () if !by_job && lane == Lane::Bulk && run.route.may_go_by_job() && (makes_job || self.is_behind()) => {
-                self.shared.spec.router.bulk_wait
-            }
+            () if for_job => self.shared.spec.router.bulk_wait,
             () if !by_job && run.in_flight[lane as usize] > 0 && ready < choice.rows => run.route.spec.batch.linger,
             () => return true,
         };

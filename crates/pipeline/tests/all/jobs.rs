@@ -54,6 +54,33 @@ async fn backlog_goes_by_full_jobs_and_the_rest_by_calls() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn rows_of_a_copy_wait_for_a_job_only_where_one_is_to_be_had() {
+    for (bulk_is_taken, longest, least) in [(false, 1, 0), (true, 60, 2)] {
+        let mut world = world().await;
+        if !bulk_is_taken {
+            let rule = pipeline::router::ApiRule {
+                api: Api::Collections,
+                table: None,
+                operation: None,
+                lane: None,
+                rows_min: None,
+                rows_max: None,
+            };
+            world.spec.router.rules = vec![rule];
+        }
+        let end = world.append(&(0..40).map(|key| write(key, 1)).collect::<Vec<_>>()).await;
+        let began = tokio::time::Instant::now();
+        let mut run = world.start();
+        run.handle.set_copying([item().table]);
+        run.settled(end).await;
+        let took = began.elapsed();
+        let (longest, least) = (Duration::from_secs(longest), Duration::from_secs(least));
+        assert!(took >= least && took < longest, "Bulk {bulk_is_taken}: {took:?}");
+        run.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn critical_row_passes_the_jobs() {
     let mut world = world().await;
     world.spec.routes[0].lane = LaneSpec::Cel("v == 9 ? 'critical' : 'bulk'".into());
