@@ -150,7 +150,7 @@ fn pick<'a>(question: &Question<'_>, ways: &[&'a Way]) -> Option<(&'a Way, Strin
             .map(|way| (*way, drain_time(way, question.rows), price(way, question.rows, question.left)))
             .collect();
         let in_time = weighed.iter().filter(|(way, time, price)| {
-            *time + slack(way.api, question.time_left) <= question.time_left && price.is_finite()
+            time.saturating_add(slack(way.api, question.time_left)) <= question.time_left && price.is_finite()
         });
         if let Some((way, time, _)) = in_time.min_by(|a, b| a.2.total_cmp(&b.2)) {
             let reason = format!(
