@@ -40,12 +40,16 @@ pub(crate) fn verdict(plan: &Plan) -> String {
         more => format!("✗ It cannot be done as it is: {more} goals cannot be met."),
     };
     if rows > 0.0 {
-        let bulk = if batches > 0.0 { format!(" and {} Bulk batches", amount(batches)) } else { String::new() };
+        let bulk = if batches > 0.0 {
+            format!(" and {}", counted(batches, ("Bulk batch", "Bulk batches")))
+        } else {
+            String::new()
+        };
         out.push_str(&format!(
-            " The first copy of {} rows takes about {} and {} API requests{bulk}.",
-            amount(rows),
+            " The first copy of {} takes about {} and {}{bulk}.",
+            counted(rows, ("row", "rows")),
             time(seconds),
-            amount(calls)
+            counted(calls, ("API request", "API requests"))
         ));
     }
     out.push('\n');
@@ -249,10 +253,17 @@ fn burst_text(burst: &BurstPlan) -> String {
         vec![
             "cost".into(),
             amount(burst.calls),
-            format!("API requests, and {} Bulk batches", amount(burst.bulk_batches)),
+            format!("API requests, and {}", counted(burst.bulk_batches, ("Bulk batch", "Bulk batches"))),
         ],
     ];
     format!("\nA burst of {} for {}\n{}", rate(burst.rate), time(burst.seconds), lines(&[], "lrl", &rows))
+}
+
+/// A number and what it counts.
+fn counted(number: f64, (one, more): (&str, &str)) -> String {
+    let text = amount(number);
+    let what = if text == "1" { one } else { more };
+    format!("{text} {what}")
 }
 
 fn way(api: Api) -> String {
