@@ -64,7 +64,7 @@ async fn what_was_committed_together_is_applied_together_or_not_at_all() {
     assert_eq!([total(&world, "A-1"), total(&world, "B-1")], [Some(37.0), None]);
     assert_eq!(total(&world, "C-1"), Some(1.0), "others pass a refused one");
     let letters = world.done(&["dlq", "list", "--json"]).await;
-    assert_eq!(letters["result"]["letters"].as_array().map(Vec::len), Some(2), "{letters:#}");
+    assert_eq!(letters["result"]["dead_letters"].as_array().map(Vec::len), Some(2), "{letters:#}");
 
     let proof = world.done(&["prove", "--json"]).await;
     assert_eq!(proof["ok"], true, "{proof:#}");
