@@ -55,10 +55,12 @@ pub(crate) fn connect(path: &Path, mode: Mode) -> Result<Connection, StateError>
         }
         Connection::open_with_flags(path, flags).map_err(fail)?
     };
+    if mode == Mode::Write {
+        use_wal(&connection, BUSY_WAIT).map_err(fail)?;
+    }
     connection.busy_timeout(BUSY_WAIT).map_err(fail)?;
     connection.set_prepared_statement_cache_capacity(32);
     if mode == Mode::Write {
-        use_wal(&connection).map_err(fail)?;
         connection.pragma_update(None, "synchronous", "FULL").map_err(fail)?;
         create(&mut connection, path)?;
     }
@@ -76,10 +78,11 @@ fn make_private_file(path: &Path) -> Result<(), StateError> {
     }
 }
 
-/// Changes the file to a write-ahead log. SQLite does not wait for others who are at the same change, it fails at once.
-fn use_wal(connection: &Connection) -> rusqlite::Result<()> {
-    let tries = BUSY_WAIT.as_millis() / BETWEEN_TRIES.as_millis();
-    for _ in 1..tries {
+/// Changes the file to a write-ahead log; waits for others. SQLite itself fails at once where two are at the same change, and
+/// waits for its own time where the file is locked: here it is asked not to, so that `wait` is all.
+pub(crate) fn use_wal(connection: &Connection, wait: Duration) -> rusqlite::Result<()> {
+    connection.busy_timeout(Duration::ZERO)?;
+    for _ in 0..wait.as_millis() / BETWEEN_TRIES.as_millis() {
         match connection.pragma_update(None, "journal_mode", "WAL") {
             Err(error) if is_busy(&error) => std::thread::sleep(BETWEEN_TRIES),
             done => return done,

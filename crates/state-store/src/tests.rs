@@ -173,6 +173,27 @@ fn processes_that_begin_together_make_one_file() {
     }
 }
 
+#[test]
+fn a_locked_file_is_waited_for_no_longer_than_said() {
+    use contract::{Clock, SystemClock};
+    use std::time::Duration;
+    let fixture = fixture();
+    let other = rusqlite::Connection::open(fixture.path()).unwrap();
+    other.execute_batch("BEGIN EXCLUSIVE; CREATE TABLE mine (x)").unwrap();
+    let ours = rusqlite::Connection::open(fixture.path()).unwrap();
+    let (clock, wait) = (SystemClock::new(), Duration::from_millis(100));
+    let begun = clock.monotonic();
+    let refused = crate::format::use_wal(&ours, wait).unwrap_err();
+    let took = clock.monotonic() - begun;
+    assert!(crate::answer::is_busy(&refused), "{refused}");
+    assert!(
+        took >= wait && took < Duration::from_secs(4),
+        "{took:?}: SQLite's own wait, 5 s, is not on top of each try"
+    );
+    other.execute_batch("ROLLBACK").unwrap();
+    crate::format::use_wal(&ours, wait).unwrap();
+}
+
 /// SQLite's locks belong to the process and go when it closes any handle of the file.
 #[test]
 #[cfg(target_os = "linux")]

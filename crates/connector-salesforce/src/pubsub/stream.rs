@@ -142,3 +142,41 @@ impl Channel {
         Ok(Stream { requests, answers, generation: session.generation, idle_since: Duration::ZERO })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::pubsub::wire::{ProducerEvent, PublishRequest};
+    use crate::sink::SalesforceSink;
+    use crate::{Auth, SalesforceConfig, Secret};
+    use contract::SystemClock;
+    use org_sim::{OrgConfig, OrgSim};
+    use std::sync::Arc;
+
+    #[tokio::test]
+    async fn requests_one_after_the_other_go_on_one_stream_and_at_once_on_as_many() {
+        let objects = "objects: {Moved__e: {fields: {What__c: {type: text, length: 20}}}}";
+        let objects = org_sim::parse_objects(objects, "test").unwrap();
+        let org = OrgSim::start(OrgConfig { objects, ..OrgConfig::default() }).await.unwrap();
+        let credentials = org.credentials();
+        let client_secret = Secret::new(&credentials.client_secret);
+        let auth = Auth::ClientCredentials { client_id: credentials.client_id, client_secret };
+        let config = SalesforceConfig::new(org.url(), "62.0", auth);
+        let sink = SalesforceSink::new(&config, Arc::new(SystemClock::new())).unwrap();
+        // An event that the org refuses by itself is answered like any other.
+        let event = ProducerEvent { id: "e".into(), schema_id: "gone".into(), payload: Vec::new().into() };
+        let request = PublishRequest { topic_name: "/event/Moved__e".into(), events: vec![event] };
+        let publish = || sink.channel.publish(&sink.streams, &sink.transport, request.clone());
+        let ends = || -> Vec<_> {
+            let idle = sink.streams.0.lock();
+            idle["/event/Moved__e"].iter().map(|stream| stream.requests.clone()).collect()
+        };
+        publish().await.unwrap();
+        let first = ends();
+        for _ in 0..5 {
+            publish().await.unwrap();
+            assert!(ends().len() == 1 && ends()[0].same_channel(&first[0]), "the stream is used again");
+        }
+        futures::future::join_all((0..40).map(|_| publish())).await.into_iter().for_each(|done| drop(done.unwrap()));
+        assert!(ends().len() > 1 && ends().len() <= super::IDLE_STREAMS_MAX, "{} streams are kept", ends().len());
+    }
+}

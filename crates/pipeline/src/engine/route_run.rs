@@ -61,6 +61,8 @@ pub struct RouteRun {
     pub linger: [Option<Duration>; 3],
     /// How long it waits.
     pub linger_for: [Duration; 3],
+    /// Until when no row waits for a job's company, since one did so in vain.
+    pub alone_until: [Duration; 3],
     /// For each job under way: where its intents stand, at the lowest.
     pub floors: BTreeMap<u64, Offset>,
     /// The same for batches with suspects.
@@ -111,6 +113,7 @@ impl RouteRun {
             uploading: Arc::default(),
             linger: [None; 3],
             linger_for: [Duration::ZERO; 3],
+            alone_until: [Duration::ZERO; 3],
             floors: BTreeMap::new(),
             suspect_floor: (!recovered.unanswered.is_empty()).then_some(recovered.batches_from),
             rate_from: (0, now),

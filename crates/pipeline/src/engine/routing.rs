@@ -102,6 +102,8 @@ impl Group {
 
     /// True when the batch goes now; false when it waits for more rows.
     pub(super) fn is_due(&mut self, index: usize, lane: Lane, choice: &Choice, ready: usize, now: Duration) -> bool {
+        /// After a wait in vain none for so many times as long: rows that become ready one by one never fill a job.
+        const ALONE_FOR: u32 = 10;
         let copying = self.is_copied(index);
         let by_job = choice.api == Api::Bulk;
         let waiting = if lane == Lane::Bulk { self.window.counts(index as u16, lane).waiting } else { 0 };
@@ -110,7 +112,8 @@ impl Group {
         // between can bear it. So are those of a backlog of bulk rows, also of one that waits for its parents.
         let begins_job = copying && self.bears_bulk_wait(index, lane)
             || lane == Lane::Bulk && self.routes[index].route.may_go_by_job() && (makes_job || self.is_behind());
-        let for_job = !by_job && begins_job && self.would_make_a_job(index, lane, ready, now);
+        let may_wait = !by_job && now >= self.routes[index].alone_until[lane as usize];
+        let for_job = may_wait && begins_job && self.would_make_a_job(index, lane, ready, now);
         let run = &self.routes[index];
         let wait = match () {
             () if by_job && ready < run.rows_wanted(Api::Bulk) && (copying || waiting > 0 || self.is_behind()) => {
@@ -122,7 +125,11 @@ impl Group {
         };
         let since = *self.routes[index].linger[lane as usize].get_or_insert(now);
         self.routes[index].linger_for[lane as usize] = wait;
-        now >= since + wait
+        let over = now >= since + wait;
+        if over && for_job {
+            self.routes[index].alone_until[lane as usize] = now.saturating_add(wait.saturating_mul(ALONE_FOR));
+        }
+        over
     }
 
     /// True when rows of the lane may wait for a job's company.

@@ -81,6 +81,19 @@ async fn rows_of_a_copy_wait_for_a_job_only_where_one_is_to_be_had() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn many_changes_of_one_key_do_not_each_wait_for_a_job() {
+    let world = world().await;
+    let changes: Vec<_> = (0..300).map(|v| write(1, v)).collect();
+    let end = world.append(&changes).await;
+    let began = tokio::time::Instant::now();
+    let mut run = world.start();
+    run.settled_within(end, Duration::from_secs(3_600)).await;
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    run.stop().await;
+    assert_in_order(&world.target, "Item__c", &changes);
+}
+
+#[tokio::test(start_paused = true)]
 async fn critical_row_passes_the_jobs() {
     let mut world = world().await;
     world.spec.routes[0].lane = LaneSpec::Cel("v == 9 ? 'critical' : 'bulk'".into());
